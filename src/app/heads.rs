@@ -37,8 +37,14 @@ const NOT_PASSED_BACK: [&str; 8] = [
     "date",
 ];
 
-/// The request as another server is sent it. A `HEAD` is one for the same without its body, which is left out here.
-pub(crate) fn encode(request: &Request<'_>, client: Option<IpAddr>, upload: Option<&Upload>) -> Vec<u8> {
+/// The request as another server is sent it, with header fields that are added, each `name: value\r\n`. A `HEAD` is one for the
+/// same without its body, which is left out here.
+pub(crate) fn encode(
+    request: &Request<'_>,
+    client: Option<IpAddr>,
+    upload: Option<&Upload>,
+    added: &str,
+) -> Vec<u8> {
     let method = if request.method == Method::Head { Method::Get } else { request.method };
     let mut out = format!("{} {} HTTP/1.1\r\n", method.name(), request.target).into_bytes();
     for field in request.fields {
@@ -57,6 +63,7 @@ pub(crate) fn encode(request: &Request<'_>, client: Option<IpAddr>, upload: Opti
     if let Some(host) = request.host() {
         push_field(&mut out, b"X-Forwarded-Host", host);
     }
+    out.extend_from_slice(added.as_bytes());
     let length = upload.map_or(Some(request.body.len() as u64), |upload| upload.length);
     if length.is_none() {
         push_field(&mut out, b"Transfer-Encoding", b"chunked");

@@ -8,6 +8,7 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     fmt, io,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -19,13 +20,13 @@ use super::{
     target::{Origin, Target},
 };
 use crate::{
-    limits::{BACKEND_CONNECT_MS, BACKEND_KEPT_MAX, BACKEND_KEPT_MS},
+    limits::{BACKEND_CONNECT_MS, BACKEND_KEPT_MAX, BACKEND_KEPT_MS, TUNNEL_HEAD_BYTES_MAX},
     wire::http1::{Received, ReplyDecoder, ReplyError},
 };
 
 /// Calls backends.
-pub(super) struct Client {
-    connector: Connector,
+pub(crate) struct Client {
+    connector: Rc<Connector>,
     /// At most [`BACKEND_KEPT_MAX`] of each, the last one used last.
     kept: RefCell<HashMap<Origin, Vec<Kept>>>,
 }
@@ -63,7 +64,7 @@ pub(crate) enum CallError {
 }
 
 impl Client {
-    pub(super) fn new(connector: Connector) -> Self {
+    pub(crate) fn new(connector: Rc<Connector>) -> Self {
         Self { connector, kept: RefCell::default() }
     }
 
@@ -73,23 +74,91 @@ impl Client {
     }
 
     async fn call_again(&self, call: &Call<'_>) -> Result<Received, CallError> {
-        if let Some(stream) = self.take(&call.target.origin) {
-            match self.exchange(stream, call).await {
+        let mut decoder = ReplyDecoder::new(call.answer_bytes_max);
+        self.send(&call.target.origin, &call.encode(), true, &mut decoder).await
+    }
+
+    /// Passes a request on as it stands: the answer, and its header fields, each `name: value\r\n`. One that may not be made twice
+    /// is made once, on a fresh connection.
+    pub(crate) async fn pass(
+        &self,
+        (origin, request): (&Origin, &[u8]),
+        may_repeat: bool,
+        answer_bytes_max: u32,
+        deadline: Instant,
+    ) -> Result<(Received, Vec<u8>), CallError> {
+        let mut decoder = ReplyDecoder::keeping_fields(answer_bytes_max);
+        let answered = self.send(origin, request, may_repeat, &mut decoder);
+        let received = future::or(answered, timeout(deadline)).await?;
+        Ok((received, decoder.take_fields()))
+    }
+
+    /// Asks to speak something else: the answer, with what has come behind it, and the connection from there on. Any other answer
+    /// is none.
+    pub(crate) async fn switch(
+        &self,
+        origin: &Origin,
+        request: &[u8],
+        deadline: Instant,
+    ) -> Result<(Vec<u8>, Box<dyn Stream>), CallError> {
+        let switched = async {
+            let mut stream = self.connect(origin).await?;
+            let sent = async {
+                stream.write_all(request).await?;
+                stream.flush().await
+            };
+            sent.await.map_err(CallError::Io)?;
+            let (mut answer, mut buffer) = (Vec::new(), [0; READ_BYTES]);
+            while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+                match stream.read(&mut buffer).await.map_err(CallError::Io)? {
+                    0 => return Err(CallError::Stale),
+                    _ if answer.len() > TUNNEL_HEAD_BYTES_MAX => {
+                        return Err(CallError::Reply(ReplyError::HeadTooLarge));
+                    }
+                    bytes => answer.extend_from_slice(&buffer[..bytes]),
+                }
+            }
+            match answer.starts_with(b"HTTP/1.1 101 ") {
+                true => Ok((answer, stream)),
+                false => Err(CallError::Reply(ReplyError::Malformed)),
+            }
+        };
+        future::or(switched, timeout(deadline)).await
+    }
+
+    async fn connect(&self, origin: &Origin) -> Result<Box<dyn Stream>, CallError> {
+        let until = Instant::now() + Duration::from_millis(BACKEND_CONNECT_MS);
+        let connect = async { self.connector.connect(origin).await.map_err(CallError::Io) };
+        future::or(connect, timeout(until)).await
+    }
+
+    async fn send(
+        &self,
+        origin: &Origin,
+        request: &[u8],
+        may_repeat: bool,
+        decoder: &mut ReplyDecoder,
+    ) -> Result<Received, CallError> {
+        if may_repeat && let Some(stream) = self.take(origin) {
+            match self.exchange(stream, origin, request, decoder).await {
+                // Nothing of an answer has come.
                 Err(CallError::Stale) => {}
                 answered => return answered,
             }
         }
-        let until = Instant::now() + Duration::from_millis(BACKEND_CONNECT_MS);
-        let connect = async { self.connector.connect(&call.target.origin).await.map_err(CallError::Io) };
-        let stream = future::or(connect, timeout(until)).await?;
-        self.exchange(stream, call).await
+        let stream = self.connect(origin).await?;
+        self.exchange(stream, origin, request, decoder).await
     }
 
-    async fn exchange(&self, mut stream: Box<dyn Stream>, call: &Call<'_>) -> Result<Received, CallError> {
-        let mut decoder = ReplyDecoder::new(call.answer_bytes_max);
-        let request = call.encode();
+    async fn exchange(
+        &self,
+        mut stream: Box<dyn Stream>,
+        origin: &Origin,
+        request: &[u8],
+        decoder: &mut ReplyDecoder,
+    ) -> Result<Received, CallError> {
         let sent = async {
-            stream.write_all(&request).await?;
+            stream.write_all(request).await?;
             stream.flush().await
         };
         // Nothing says whether any of it has arrived; a kept one was closed.
@@ -107,7 +176,7 @@ impl Client {
             }
         };
         if received.keep_alive {
-            self.keep(&call.target.origin, stream);
+            self.keep(origin, stream);
         }
         Ok(received)
     }

@@ -39,7 +39,7 @@ mod stream;
 mod target;
 mod thread;
 
-pub(crate) use client::CallError;
+pub(crate) use client::{CallError, Client};
 pub use desk::{Answer, Desk, FetchedKeys};
 pub use jwks::KeySet;
 pub use notices::{NoticeCounts, NoticeSettings, Notices};

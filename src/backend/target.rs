@@ -76,6 +76,16 @@ impl Origin {
 }
 
 impl Target {
+    /// Who answers there.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Whether only that is said, and no path.
+    pub(crate) fn is_origin(&self) -> bool {
+        *self.path == *"/"
+    }
+
     /// Whether nobody on the way can change what is said there.
     pub fn is_safe(&self) -> bool {
         match &self.origin {

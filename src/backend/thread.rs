@@ -149,7 +149,7 @@ fn run(
     outlets: &[Outlet],
     pipelines: Vec<Pipeline>,
 ) {
-    let client = Rc::new(Client::new(connector));
+    let client = Rc::new(Client::new(Rc::new(connector)));
     let executor = LocalExecutor::new();
     for (set, wanted) in settings.key_sets.iter().zip(wishes) {
         let kept = jwks::keep(Rc::clone(&client), set.clone(), settings.refetch_s, wanted, outlets);

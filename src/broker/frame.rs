@@ -76,6 +76,11 @@ impl Names {
         format!("{}:nodes", self.prefix)
     }
 
+    /// The key of where nodes are.
+    pub(super) fn whereabouts(&self) -> String {
+        format!("{}:where", self.prefix)
+    }
+
     /// Where somebody pushes to itself, to know that it is told.
     pub(super) fn probe(&self, who: &str) -> String {
         format!("{}:p:{who}", self.prefix)

@@ -18,7 +18,8 @@
 //! | `outbox`, `followed` | its publications; the channels it follows |
 //! | `wire` | the connection, as bytes |
 //! | `cluster` | a place in a Socket.IO cluster, which is something else than a broker and speaks with Redis alike |
-//! | `roll` | which nodes there are, and who is told that one is lost |
+//! | `roll` | which nodes there are and where, and who is told that one is lost |
+//! | `passing` | requests of clients whose sessions another node has |
 //! | `frame`, `script`, `stream` | what stands in the broker, what it runs, and how that is asked |
 //! | `thread` | the thread |
 //! | `conversation` | the same without it |
@@ -34,6 +35,7 @@ mod followed;
 mod frame;
 mod link;
 mod outbox;
+mod passing;
 mod roll;
 mod script;
 mod stream;
@@ -45,4 +47,5 @@ mod wire;
 
 pub use address::{Address, AddressError};
 pub use conversation::{Conversation, Useless};
+pub use passing::{NoAnswer, NodeAnswer, Pass, PassedBack, PassedOn, Tunnel};
 pub use thread::{Broker, Settings, start};

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   every 2 s     ZADD roll now me ─► who has said nothing for 10 s ─ZREM─► lost: told once, by whoever struck it off
-//!   in the end    ZREM roll me
+//!                 HSET where me … ─► where all nodes are that say so
+//!   in the end    ZREM roll me, HDEL where me
 //! ```
 //!
 //! One script does it, so that each is struck off by one. A node that has not been there itself for as long judges nobody: when the
@@ -18,10 +19,11 @@ use async_io::Timer;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future::or};
 use tracing::warn;
 
-use super::{address::Address, fault::Fault, frame::Names, script};
+use super::{address::Address, fault::Fault, frame::Names, passing::Whereabouts, script};
 use crate::{
-    backend::{Connector, Stream},
+    backend::{Connector, Stream, Target},
     limits::{BROKER_REPLY_BYTES_MAX, BROKER_RETRY_MS, BROKER_SILENCE_MS, ROLL_EACH_MS, ROLL_LOST_MS},
+    model::NodeId,
     ring::Doorbell,
     wire::resp::{Decoder, Step, Value, encode_command},
 };
@@ -32,6 +34,9 @@ pub(super) struct Roll {
     pub(super) names: Names,
     /// What it is called.
     pub(super) node: Box<str>,
+    /// What stands in its ids, and where it is reached; empty where it does not say.
+    pub(super) id: NodeId,
+    pub(super) url: Box<str>,
     /// Who is told which other has been lost, and by which bell it hears.
     pub(super) lost: Sender<Box<str>>,
     pub(super) bell: Doorbell,
@@ -58,10 +63,10 @@ impl Presence {
 }
 
 impl Roll {
-    /// Is on the roll until it leaves.
-    pub(super) async fn keep(self, connector: &Connector) {
+    /// Is on the roll until it leaves, and notes where all nodes are.
+    pub(super) async fn keep(self, connector: &Connector, places: &Whereabouts) {
         let (mut presence, started, mut is_well) = (Presence::default(), Instant::now(), true);
-        while let Err(fault) = self.speak(connector, &mut presence, started).await {
+        while let Err(fault) = self.speak(connector, places, &mut presence, started).await {
             // Of all else the links tell.
             if let Fault::Refused(told) = fault
                 && std::mem::replace(&mut is_well, false)
@@ -78,24 +83,40 @@ impl Roll {
     async fn speak(
         &self,
         connector: &Connector,
+        places: &Whereabouts,
         presence: &mut Presence,
         started: Instant,
     ) -> Result<(), Fault> {
         let mut line = Line::open(connector, &self.address, &self.node).await?;
-        let (key, lost_ms) = (self.names.roll(), ROLL_LOST_MS.to_string());
+        let (key, whereabouts, lost_ms) =
+            (self.names.roll(), self.names.whereabouts(), ROLL_LOST_MS.to_string());
+        let place = if self.url.is_empty() { String::new() } else { format!("{} {}", self.id, self.url) };
         loop {
             let may_judge = presence.note(started.elapsed().as_millis() as u64);
             let patience = if may_judge { lost_ms.as_bytes() } else { b"0" };
-            let words: [&[u8]; 6] =
-                [b"EVAL", script::ROLL.as_bytes(), b"1", key.as_bytes(), self.node.as_bytes(), patience];
-            for node in line.ask(&words, names_of).await? {
+            let words: [&[u8]; 8] = [
+                b"EVAL",
+                script::ROLL.as_bytes(),
+                b"2",
+                key.as_bytes(),
+                whereabouts.as_bytes(),
+                self.node.as_bytes(),
+                patience,
+                place.as_bytes(),
+            ];
+            let [lost, told] = line.ask(&words, lists_of).await?;
+            note_places(places, &told);
+            for node in lost {
                 warn!(%node, "another node is lost: it has ended without a word, or has no way to the broker");
                 // Whoever is told is gone only with the process.
                 self.lost.send(node).await.ok();
                 self.bell.ring();
             }
             if self.has_left_after(ROLL_EACH_MS).await {
-                return line.ask(&[b"ZREM", key.as_bytes(), self.node.as_bytes()], |_| ()).await;
+                for (command, key) in [(&b"HDEL"[..], &whereabouts), (b"ZREM", &key)] {
+                    line.ask(&[command, key.as_bytes(), self.node.as_bytes()], |_| ()).await?;
+                }
+                return Ok(());
             }
         }
     }
@@ -112,6 +133,24 @@ impl Roll {
         };
         or(left, wait).await
     }
+}
+
+fn note_places(places: &Whereabouts, told: &[Box<str>]) {
+    let places_told = told.iter().filter_map(|place| place_of(place));
+    let places_told = places_told.map(|(node, target)| (node, target.origin().clone()));
+    places.replace(places_told.collect());
+}
+
+/// A node, and where it is.
+fn place_of(place: &str) -> Option<(NodeId, Target)> {
+    let (node, url) = place.split_once(' ')?;
+    Some((NodeId(u16::from_str_radix(node, 16).ok()?), Target::parse(url).ok()?))
+}
+
+/// Two lists of names.
+fn lists_of(value: Value<'_>) -> [Vec<Box<str>>; 2] {
+    let mut lists = value.list().into_iter().flatten();
+    [(); 2].map(|()| lists.next().map(names_of).unwrap_or_default())
 }
 
 /// The names in a list.
@@ -194,6 +233,18 @@ mod tests {
         let back_ms = ROLL_LOST_MS + 2 * ROLL_EACH_MS + 1;
         assert!(steady(back_ms, back_ms + ROLL_LOST_MS).iter().all(|judges| !judges), "it was away");
         assert_eq!(steady(back_ms + ROLL_LOST_MS, back_ms + ROLL_LOST_MS + 1), [true]);
+    }
+
+    #[test]
+    fn where_a_node_is_is_read_and_garbage_is_nowhere() {
+        let (node, target) = place_of("0a1f http://127.0.0.1:8080").expect("a place");
+        assert_eq!(
+            (node, target),
+            (NodeId(0xa1f), Target::parse("http://127.0.0.1:8080").expect("an address"))
+        );
+        for garbage in ["", "0a1f", "0a1f ", "x http://127.0.0.1:8080", "10a1f http://a/", "0a1f redis://a"] {
+            assert!(place_of(garbage).is_none(), "{garbage}");
+        }
     }
 
     #[test]

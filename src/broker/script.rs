@@ -34,17 +34,25 @@ redis.call('HSET', KEYS[1], 'run', ARGV[1], 'floor', text, 'base', text)
 return text
 ";
 
-/// Says that a node is there, and strikes off those that have said nothing for some time; their names. `KEYS`: roll. `ARGV`: the
-/// node, how many milliseconds others may say nothing, 0 where nobody is to be struck off.
+/// Says that a node is there, and strikes off those that have said nothing for some time; their names, and where all nodes are.
+/// `KEYS`: roll, whereabouts. `ARGV`: the node, how many milliseconds others may say nothing, 0 where nobody is to be struck off, and
+/// where it is, empty where it does not say.
 pub(super) const ROLL: &str = "\
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
 redis.call('PEXPIRE', KEYS[1], 3600000)
-if ARGV[2] == '0' then return {} end
-local lost = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[2]), 'LIMIT', 0, 64)
-for i = 1, #lost do redis.call('ZREM', KEYS[1], lost[i]) end
-return lost
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[2], ARGV[1], ARGV[3]) end
+local lost = {}
+if ARGV[2] ~= '0' then
+  lost = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[2]), 'LIMIT', 0, 64)
+end
+for i = 1, #lost do
+  redis.call('ZREM', KEYS[1], lost[i])
+  redis.call('HDEL', KEYS[2], lost[i])
+end
+redis.call('PEXPIRE', KEYS[2], 3600000)
+return { lost, redis.call('HVALS', KEYS[2]) }
 ";
 
 /// Publishes to a stream whose epoch is known, all or nothing, and tells the last id; nothing when there is no stream, or one that

@@ -16,14 +16,15 @@ use super::{
     address::Address,
     frame::Names,
     link::{Link, Terms},
+    passing::{self, Pass, PassedBack, PassedOn, Tunnel},
     roll::Roll,
     tended::{Journal, Tended, connector},
 };
 use crate::{
     auth::Pattern,
-    backend::{self, StartError},
+    backend::{self, Client, StartError},
     limits::{BROKER_NEWS_MAX, ROLL_NEWS_MAX},
-    model::{BrokerAsk, BrokerNews, Retention, ShardId, broker_of},
+    model::{BrokerAsk, BrokerNews, ConnectionId, NodeId, Retention, ShardId, broker_of},
     ring::Doorbell,
 };
 
@@ -32,6 +33,8 @@ use crate::{
 pub struct Settings {
     /// What this node is called on the roll of nodes.
     pub node: Box<str>,
+    /// Where other nodes reach this one; empty where they cannot.
+    pub advertised_url: Box<str>,
     /// Where it is; channels are spread over several.
     pub addresses: Vec<Address>,
     /// What the names of all our keys begin with.
@@ -54,6 +57,9 @@ pub struct Broker {
     /// One for each address.
     asks: Vec<Sender<Vec<BrokerAsk>>>,
     news: Receiver<(u16, Vec<BrokerNews>)>,
+    node: NodeId,
+    passes: Sender<Pass>,
+    passed: Receiver<PassedBack>,
     /// Of the first shard.
     nodes: Option<Nodes>,
 }
@@ -78,6 +84,32 @@ impl Broker {
     /// How many there are.
     pub fn count(&self) -> u16 {
         self.asks.len() as u16
+    }
+
+    /// What this node is called in the ids that it gives.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Has another node answer a client's request.
+    pub fn pass_on(&self, passed: PassedOn) {
+        // The thread is gone only if it has panicked.
+        self.passes.try_send(Pass::Request(Box::new(passed))).ok();
+    }
+
+    /// Lets a client's connection go on at another node.
+    pub fn tunnel(&self, tunnel: Tunnel) {
+        self.passes.try_send(Pass::Tunnel(Box::new(tunnel))).ok();
+    }
+
+    /// The client of such a request has gone.
+    pub fn give_up(&self, client: ConnectionId) {
+        self.passes.try_send(Pass::GiveUp(client)).ok();
+    }
+
+    /// The next of their answers.
+    pub fn next_passed_back(&self) -> Option<PassedBack> {
+        self.passed.try_recv().ok()
     }
 
     /// Asks, each what is its own.
@@ -106,7 +138,9 @@ impl Broker {
 
     /// Whether it says anything.
     pub fn has_news(&self) -> bool {
-        !self.news.is_empty() || self.nodes.as_ref().is_some_and(|nodes| !nodes.lost.is_empty())
+        !self.news.is_empty()
+            || !self.passed.is_empty()
+            || self.nodes.as_ref().is_some_and(|nodes| !nodes.lost.is_empty())
     }
 
     /// The next node that is lost.
@@ -125,14 +159,18 @@ impl Broker {
 
 /// Starts the thread; an end for each shard, which hears by its bell. The thread ends when the last end is gone.
 pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Broker>, StartError> {
-    let is_tls = settings.addresses.iter().any(Address::is_tls);
+    let url = &settings.advertised_url;
+    let is_tls = settings.addresses.iter().any(Address::is_tls) || url.starts_with("https:");
     let connector = connector(&settings.ca_file, settings.identity.as_ref(), is_tls)?;
-    let (mut brokers, mut ends) = (Vec::new(), Vec::new());
+    let (mut brokers, mut ends, mut desks) = (Vec::new(), Vec::new(), Vec::new());
     let ((tell, lost), (leave, leaves)) = (bounded(ROLL_NEWS_MAX), bounded(1));
+    let node = NodeId::draw();
     let roll = Roll {
         address: settings.addresses[0].clone(),
         names: Names::new(&settings.prefix),
         node: settings.node.clone(),
+        id: node,
+        url: url.clone(),
         lost: tell,
         bell: bells[0].clone(),
         leaves,
@@ -145,30 +183,47 @@ pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Broker>, Star
             ends.push(Ends { shard, broker, asks: inbox, news: outlet.clone(), bell: bell.clone() });
             asks
         });
-        brokers.push(Broker { asks: asks.collect(), news, nodes: nodes.take() });
+        let ((passes, passing), (answers, passed)) = (unbounded(), unbounded());
+        desks.push(passing::Desk { passes: passing, answers, bell: bell.clone() });
+        let asks = asks.collect();
+        brokers.push(Broker { asks, news, node, passes, passed, nodes: nodes.take() });
     }
-    let run = move || run(&connector, settings, ends, roll);
+    let run = move || run(Rc::new(connector), settings, ends, desks, roll);
     thread::Builder::new().name("broker".to_owned()).spawn(run).map_err(StartError::Thread)?;
     Ok(brokers)
 }
 
-fn run(connector: &backend::Connector, settings: Settings, ends: Vec<Ends>, roll: Roll) {
+fn run(
+    connector: Rc<backend::Connector>,
+    settings: Settings,
+    ends: Vec<Ends>,
+    desks: Vec<passing::Desk>,
+    roll: Roll,
+) {
     let node = fastrand::u64(..);
     let addresses = settings.addresses.iter().map(|address| {
         let terms = Terms::of(&settings, address, node);
         (Rc::new(terms), Rc::new(Journal::new("the broker", address.clone())))
     });
+    let (client, places) = (Rc::new(Client::new(Rc::clone(&connector))), Rc::default());
     let (addresses, executor): (Vec<_>, _) = (addresses.collect(), LocalExecutor::new());
     let tend = |ends: Ends| {
         let (terms, journal) = &addresses[usize::from(ends.broker)];
         let link = Link::new(Rc::clone(terms), ends.shard);
-        executor.spawn(tend(connector, link, Rc::clone(journal), ends))
+        executor.spawn(tend(&connector, link, Rc::clone(journal), ends))
     };
     let links: Vec<_> = ends.into_iter().map(tend).collect();
-    let roll = executor.spawn(roll.keep(connector));
+    let passing = desks
+        .into_iter()
+        .map(|desk| executor.spawn(passing::pass_on(Rc::clone(&client), Rc::clone(&places), desk)));
+    let passing: Vec<_> = passing.collect();
+    let roll = executor.spawn(roll.keep(&connector, &places));
     async_io::block_on(executor.run(async {
         for link in links {
             link.await;
+        }
+        for desk in passing {
+            desk.await;
         }
         roll.await;
     }));

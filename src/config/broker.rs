@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Secret};
 use crate::{
+    backend::Target,
     broker::{Address, AddressError, Settings},
     limits::BROKER_ADDRESSES_MAX,
 };
@@ -24,8 +25,10 @@ pub struct BrokerSection {
     pub cert_file: String,
     /// Its key.
     pub key_file: String,
-    /// It may be reached without TLS beyond this machine.
+    /// It, and other nodes, may be reached without TLS beyond this machine.
     pub plain: bool,
+    /// Where other nodes reach this one; empty where they cannot.
+    pub advertised_url: String,
 }
 
 /// A setting of `[broker]` that cannot work.
@@ -43,6 +46,10 @@ pub enum BrokerProblem {
     Prefix,
     /// A certificate without its key, or the other way round.
     Identity,
+    /// Where this node is reached is no address, or has a path.
+    Advertised,
+    /// What is said to it can be read on the way.
+    AdvertisedPlain,
     /// What is kept cannot be kept by both.
     Storage,
 }
@@ -56,6 +63,7 @@ impl Default for BrokerSection {
             cert_file: String::new(),
             key_file: String::new(),
             plain: false,
+            advertised_url: String::new(),
         }
     }
 }
@@ -75,6 +83,7 @@ impl Config {
             url.expose().split_whitespace().map(Address::parse).collect::<Result<_, _>>().ok()?;
         (!addresses.is_empty()).then(|| Settings {
             node: format!("{:032x}", fastrand::u128(..)).into(),
+            advertised_url: self.broker.advertised_url.as_str().into(),
             addresses,
             prefix: prefix.clone(),
             ca_file: ca_file.clone(),
@@ -86,7 +95,7 @@ impl Config {
     }
 
     pub(super) fn broker_problems(&self) -> Vec<BrokerProblem> {
-        let BrokerSection { url, prefix, plain, cert_file, key_file, .. } = &self.broker;
+        let BrokerSection { url, prefix, plain, cert_file, key_file, advertised_url, .. } = &self.broker;
         let addresses = || url.expose().split_whitespace().map(Address::parse);
         if addresses().next().is_none() {
             return Vec::new();
@@ -115,6 +124,13 @@ impl Config {
         if cert_file.is_empty() != key_file.is_empty() {
             problems.push(BrokerProblem::Identity);
         }
+        match Target::parse(advertised_url) {
+            _ if advertised_url.is_empty() => {}
+            Ok(target) if !target.is_origin() => problems.push(BrokerProblem::Advertised),
+            Ok(target) if !plain && !target.is_safe() => problems.push(BrokerProblem::AdvertisedPlain),
+            Ok(_) => {}
+            Err(_) => problems.push(BrokerProblem::Advertised),
+        }
         if !(self.storage.written.is_empty() && self.storage.synced.is_empty()) {
             problems.push(BrokerProblem::Storage);
         }
@@ -139,6 +155,14 @@ impl fmt::Display for BrokerProblem {
             ),
             Self::Identity => f.write_str(
                 "broker.cert_file and broker.key_file belong together: the certificate that is shown, and its key",
+            ),
+            Self::Advertised => f.write_str(
+                "broker.advertised_url is where other nodes reach this one, without a path: http://HOST:PORT, https://HOST, or \
+                 unix:/SOCKET",
+            ),
+            Self::AdvertisedPlain => f.write_str(
+                "broker.advertised_url is reached without TLS from beyond this machine, so that whoever is on the way reads what \
+                 clients that poll say; use https://, or say broker.plain = true where the network is yours alone",
             ),
             Self::Storage => f.write_str(
                 "storage.written or storage.synced names channels that are kept on disk, and broker.url has the broker \
@@ -183,6 +207,20 @@ mod tests {
         assert_eq!(problems("rediss://r.example", certificate), [BrokerProblem::Identity]);
         let key = |config: &mut Config| config.broker.key_file = "a.pem".into();
         assert_eq!(problems("rediss://r.example", key), [BrokerProblem::Identity]);
+        for (advertised, plain, expected) in [
+            ("http://127.0.0.1:8080", false, vec![]),
+            ("https://a.example", false, vec![]),
+            ("unix:/run/roadstead.sock", false, vec![]),
+            ("http://10.0.0.1:8080", true, vec![]),
+            ("http://10.0.0.1:8080", false, vec![BrokerProblem::AdvertisedPlain]),
+            ("http://127.0.0.1:8080/a", false, vec![BrokerProblem::Advertised]),
+            ("10.0.0.1:8080", true, vec![BrokerProblem::Advertised]),
+        ] {
+            let mut config = Config::default();
+            config.broker.url = Secret::new("redis://localhost");
+            (config.broker.advertised_url, config.broker.plain) = (advertised.into(), plain);
+            assert_eq!(config.broker_problems(), expected, "{advertised}");
+        }
         let written = |config: &mut Config| config.storage.written = vec!["a".into()];
         assert_eq!(problems("redis://localhost", written), [BrokerProblem::Storage]);
         assert_eq!(problems("", written), []);

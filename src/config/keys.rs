@@ -259,7 +259,8 @@ pub const KEYS: &[Key] = &[
     key("broker.ca_file", Kind::Text("the path of a file, or \"\""), "", "File of certificates in PEM of the authorities that rediss:// trusts; \"\" trusts those of the system."),
     key("broker.cert_file", Kind::Text("the path of a file, or \"\""), "", "File with a certificate in PEM, and those behind it, that is shown to a rediss:// that asks for one; \"\" shows none."),
     key("broker.key_file", Kind::Text("the path of a file, or \"\""), "", "File with the private key, in PEM, of broker.cert_file."),
-    key("broker.plain", Kind::Flag, "", "Whether redis:// may lead beyond this machine, where others can read what is said."),
+    key("broker.plain", Kind::Flag, "", "Whether redis://, and an http:// of broker.advertised_url, may lead beyond this machine, where others can read what is said."),
+    key("broker.advertised_url", Kind::Text("an address such as \"http://10.0.0.1:8080\", or \"\""), "", "Where other nodes reach this one, at one of server.listen: http://HOST:PORT, https://HOST:PORT whose certificate broker.ca_file trusts, or unix:/SOCKET. A request of a Socket.IO client that polls and comes to another node is then passed on to this one; \"\" has it refused, so that the client begins anew."),
 
     key("diagnostics.enabled", Kind::Switch, "", "Whether /hello and /echo are served: true, false, or \"auto\", only where every public address is loopback or a Unix socket."),
     key("diagnostics.message_bytes_max", U32, "bytes", "The longest WebSocket message /echo takes; its fragments are not counted."),

@@ -164,6 +164,7 @@ impl SocketIo {
             members: self.members,
             in_cluster: false,
             has_broker: false,
+            node: Default::default(),
             cookie: self.cookie.clone(),
             cookie_attributes: self.cookie_attributes.clone(),
             allowed_origins: cors.allowed_origins.clone(),

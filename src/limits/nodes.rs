@@ -66,6 +66,21 @@ pub const CLUSTER_ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const CLUSTER_ASKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time in which other members of a Socket.IO cluster answer, unless the application says otherwise: what those in JavaScript wait.
 pub const CLUSTER_WAIT_MS: u64 = 5_000;
+/// Requests of Engine.IO's clients that a shard has passed on to the nodes that have their sessions, and that are not answered; one
+/// more is refused with 503.
+pub const PASSED_ON_MAX: usize = 4_096;
+/// Bytes of those; one more is refused likewise.
+pub const PASSED_ON_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The answer of another node to such a request, in bytes.
+pub const PASSED_BACK_BYTES_MAX: u32 = 16 * 1024 * 1024;
+/// Connections of a shard that are WebSockets of other nodes.
+pub const TUNNELS_MAX: usize = 10_000;
+/// Bytes of such a connection that are read at a time, in each direction.
+pub const TUNNEL_READ_BYTES: usize = 8 * 1024;
+/// The longest head of the answer with which another node agrees to one, in bytes.
+pub const TUNNEL_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// How much longer than a poll lasts another node is waited for, in milliseconds.
+pub const PASSED_ON_MS: u64 = 10_000;
 /// Time in which other nodes say what they know of channels.
 pub const NODES_WAIT_MS: u64 = 1_000;
 /// Such questions of a shard that wait for answers; with one more no other node is asked, and one counts as missing.

@@ -299,7 +299,7 @@ mod tests {
 
     fn sockets(channels: &[&str], heard: Option<Position>) -> LeftSockets {
         let socket = LeftSocket {
-            id: SocketId { shard: ShardId(1), index: 3, generation: 9 },
+            id: SocketId::local(ShardId(1), 3, 9),
             namespace: "/".into(),
             secret: [1; 9],
             heard: 0,

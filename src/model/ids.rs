@@ -19,6 +19,41 @@ impl fmt::Display for ShardId {
     }
 }
 
+/// A node that a broker joins with others: a number drawn when it starts, which stands in the ids that it gives, so that whoever
+/// is shown one knows whose it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u16);
+
+impl NodeId {
+    /// One that no broker joins with others.
+    pub const NONE: Self = Self(0);
+
+    /// What stands in a socket's id in place of the name of a node that has none.
+    pub(super) const UNNAMED: u16 = 0x4cd7;
+
+    /// Draws one.
+    pub fn draw() -> Self {
+        let drawn = || Self(fastrand::u16(1..));
+        // In a socket's id that stands for none.
+        std::iter::repeat_with(drawn).find(|node| node.0 != Self::UNNAMED).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04x}", self.0)
+    }
+}
+
+/// Where a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To another shard of this process.
+    Shard(ShardId),
+    /// To another node, byte for byte.
+    Node(NodeId),
+}
+
 /// A connection of one shard. The generation tells a reused index from the connection that had it before, so a
 /// stale id is recognised and ignored, never misdelivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -39,7 +39,7 @@ pub use content_type::{says_json, says_text};
 pub use emission::{Arguments, Emission, Reach};
 pub use fair::{Fair, Held};
 pub use handshake::HandshakeResult;
-pub use ids::{ConnectionId, Now, ShardId, ShardSet, Ticket};
+pub use ids::{ConnectionId, Destination, NodeId, Now, ShardId, ShardSet, Ticket};
 pub use issuer::{Author, Issuer};
 pub use keep_alive::KeepAlive;
 pub use misspelt::Misspelt;

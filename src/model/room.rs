@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_room_named_like_a_socket_is_that_sockets_own() {
-        let id = SocketId { shard: ShardId(3), index: 4, generation: 5 };
+        let id = SocketId::local(ShardId(3), 4, 5);
         for namespace in ["/", "/game"] {
             let lone = |room: &str| lone_socket(&room_channel(namespace, room).expect("a name"));
             assert_eq!((lone(&id.to_string()), lone("lobby")), (Some(id), None));

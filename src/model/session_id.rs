@@ -2,16 +2,17 @@
 //!
 //! ```text
 //!   shard (16) │ index (32) │ secret (72)        15 bytes, big-endian, as 20 characters of base64url
+//!                           └ node (16) │ secret (56) where a broker joins several nodes
 //! ```
 //!
 //! The shard is in the id so that whichever shard accepts a request of the session knows whom to hand it to; no table
-//! is asked. Ids of Socket.IO sockets, which are no secret, are in `socket_id.rs`.
+//! is asked. The node is for the same reason. Ids of Socket.IO sockets, which are no secret, are in `socket_id.rs`.
 
 use std::{fmt, ops::Deref, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::ShardId;
+use super::{NodeId, ShardId};
 
 const ID_BYTES: usize = 15;
 /// 15 bytes fill 20 characters to the last bit: each id has one text, and no padding.
@@ -38,6 +39,21 @@ impl SessionId {
         bytes[2..6].copy_from_slice(&index.to_be_bytes());
         bytes[6..].copy_from_slice(&secret);
         Self(bytes)
+    }
+
+    /// What stands behind the index in an id of this node: what was drawn, beginning with the node's name if it has one.
+    pub fn secret_of(node: NodeId, mut drawn: [u8; 9]) -> [u8; 9] {
+        if node != NodeId::NONE {
+            drawn[..2].copy_from_slice(&node.0.to_be_bytes());
+        }
+        drawn
+    }
+
+    /// The node that owns the session, if whoever is shown the id is one that a broker joins with others. An id that a stranger
+    /// made up may name one that does not exist.
+    pub fn node(&self) -> NodeId {
+        let [high, low, ..] = self.secret();
+        NodeId(u16::from_be_bytes([high, low]))
     }
 
     /// The shard that owns the session. An id that a stranger made up may name one that does not exist.
@@ -132,6 +148,15 @@ mod tests {
             assert_eq!(read.to_string(), text);
         }
         assert_eq!(SessionId::new(ShardId(1), 2, [0xff; 9]).to_string(), "AAEAAAAC____________");
+    }
+
+    #[test]
+    fn an_id_names_its_node_where_there_are_several_and_has_nine_bytes_drawn_where_not() {
+        let (node, drawn) = (NodeId(0xabcd), [7; 9]);
+        let id = SessionId::new(ShardId(1), 2, SessionId::secret_of(node, drawn));
+        assert_eq!((id.node(), id.secret()[2..].to_vec()), (node, vec![7; 7]));
+        assert_eq!(SessionId::secret_of(NodeId::NONE, drawn), drawn);
+        assert!((0..1_000).all(|_| NodeId::draw() != NodeId::NONE));
     }
 
     #[test]

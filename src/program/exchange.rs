@@ -68,7 +68,8 @@ async fn speak(
             return Ok(());
         }
     };
-    let of = OfShard { shard: link.io.shard().0, shards: link.io.shards(), recalled: link.begin() };
+    let (node, shard, shards) = (link.io.settings().node, link.io.shard().0, link.io.shards());
+    let of = OfShard { node, shard, shards, recalled: link.begin() };
     let mut hello = Vec::new();
     greeting::encode_hello(&mut hello, protocol, Some(of));
     writer.write_all(&hello).await?;
@@ -83,7 +84,9 @@ async fn read(
     mut input: Input,
 ) -> Result<(), LinkError> {
     loop {
-        while let Step::Frame { frame, consumed } = frame::decode(input.arrived())? {
+        while let Step::Frame { mut frame, consumed } = frame::decode(input.arrived())? {
+            // No other node's stand in frames.
+            frame.head.socket.node = link.io.settings().node;
             let kind = frame.head.kind;
             link.handle(&frame)?;
             input.consume(consumed);

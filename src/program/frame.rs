@@ -105,7 +105,7 @@ pub(super) enum Step<'a> {
     Frame { frame: Frame<'a>, consumed: usize },
 }
 
-/// Takes the first frame.
+/// Takes the first frame. The node of its socket is none, for a frame names none.
 pub(super) fn decode(bytes: &[u8]) -> Result<Step<'_>, FrameError> {
     let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() else { return Ok(Step::NeedMore) };
     let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -116,7 +116,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Step<'_>, FrameError> {
         return Err(FrameError::TooLarge(length));
     }
     let Some(body) = rest.get(..length as usize) else { return Ok(Step::NeedMore) };
-    let socket = SocketId { shard: ShardId(half(8)), index: word(12), generation: word(16) };
+    let socket = SocketId::local(ShardId(half(8)), word(12), word(16));
     let head = Head { kind, flags: head[5], namespace: half(6), socket, number: word(20), extra: word(24) };
     let frame = Frame { head, attachments: half(10), body };
     Ok(Step::Frame { frame, consumed: HEAD_BYTES + length as usize })
@@ -192,7 +192,7 @@ impl<'a> Frame<'a> {
 impl Head {
     /// Of a frame that says only what it is.
     pub(super) fn of(kind: Kind) -> Self {
-        let socket = SocketId { shard: ShardId(0), index: 0, generation: 0 };
+        let socket = SocketId::local(ShardId(0), 0, 0);
         Self { kind, flags: 0, namespace: 0, socket, number: 0, extra: 0 }
     }
 
@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     fn socket() -> SocketId {
-        SocketId { shard: ShardId(3), index: 70_000, generation: 9 }
+        SocketId::local(ShardId(3), 70_000, 9)
     }
 
     /// Writes a frame, reads it back at every split point, and expects the same.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::frame::{Frame, FrameError, Head, Kind, PROTOCOL, PROTOCOL_OLDEST};
+use crate::model::{NodeId, SocketId};
 
 /// The version of the server, and of the module that fits.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,12 +28,16 @@ struct Answer {
     shard: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shards: Option<u16>,
+    /// How the ids of sockets end, in hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_end: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     namespaces: Vec<Box<RawValue>>,
 }
 
 /// What a shard tells of itself.
 pub(super) struct OfShard {
+    pub(super) node: NodeId,
     pub(super) shard: u16,
     pub(super) shards: u16,
     /// JSON of each of the namespaces that the program may know.
@@ -73,10 +78,12 @@ pub(super) fn take_hello(frame: &Frame<'_>) -> Result<u32, LinkError> {
 /// Appends the answer of a shard, or of none on the control link, in the version that the program speaks.
 pub(super) fn encode_hello(out: &mut Vec<u8>, protocol: u32, of: Option<OfShard>) {
     let (shard, shards) = (of.as_ref().map(|of| of.shard), of.as_ref().map(|of| of.shards));
+    let hex = |end: [u8; 5]| end.map(|byte| format!("{byte:02x}")).concat();
+    let id_end = of.as_ref().map(|of| hex(SocketId::end_of(of.node)));
     let recalled = of.map(|of| of.recalled).filter(|_| protocol > PROTOCOL_OLDEST).unwrap_or_default();
     let raw = |json| RawValue::from_string(json).expect("it was written here");
     let namespaces = recalled.into_iter().map(raw).collect();
-    let answer = Answer { protocol, server: VERSION, shard, shards, namespaces };
+    let answer = Answer { protocol, server: VERSION, shard, shards, id_end, namespaces };
     let json = serde_json::to_string(&answer).expect("it serializes");
     Head::of(Kind::Hello).encode(out, &json, &[]);
 }
@@ -168,12 +175,14 @@ mod tests {
         let answer = |protocol| {
             let mut bytes = Vec::new();
             let recalled = vec![r#"{"name":"/a"}"#.to_owned()];
-            encode_hello(&mut bytes, protocol, Some(OfShard { shard: 1, shards: 2, recalled }));
+            let of = OfShard { node: NodeId(0xab), shard: 1, shards: 2, recalled };
+            encode_hello(&mut bytes, protocol, Some(of));
             let Ok(Step::Frame { frame, .. }) = decode(&bytes) else { panic!("a frame") };
             frame.json().expect("JSON").to_owned()
         };
         let told = |protocol, more: &str| {
-            format!("{{\"protocol\":{protocol},\"server\":\"{VERSION}\",\"shard\":1,\"shards\":2{more}}}")
+            let of = "\"shard\":1,\"shards\":2,\"id_end\":\"00ab1b92ae\"";
+            format!("{{\"protocol\":{protocol},\"server\":\"{VERSION}\",{of}{more}}}")
         };
         assert_eq!(answer(2), told(2, ""));
         assert_eq!(answer(3), told(3, r#","namespaces":[{"name":"/a"}]"#));

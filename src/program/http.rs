@@ -153,7 +153,7 @@ impl Proxy {
         let (own, connection) = (Rc::clone(self), peer.connection);
         let upload = self.io.take_upload();
         let asked = Asked {
-            bytes: encode(request, peer.address.map(|address| address.ip()), upload.as_ref()),
+            bytes: encode(request, peer.address.map(|address| address.ip()), upload.as_ref(), ""),
             is_idempotent: !matches!(request.method, Method::Post | Method::Patch) && upload.is_none(),
             upload,
             progress: Rc::new(Cell::new(Instant::now())),

@@ -32,7 +32,7 @@ use crate::{
     app::socketio::{Awaiting, Io, RawEvent, Socket},
     limits::Limits,
     mesh::SocketSummary,
-    model::{SocketId, namespace_of},
+    model::{NodeId, SocketId, namespace_of},
 };
 
 /// One shard's.
@@ -95,7 +95,7 @@ impl Link {
         let link = Rc::new(Self {
             io: io.clone(),
             outbox: Outbox::default(),
-            told: RefCell::new(Told::new(io.shard())),
+            told: RefCell::new(Told::new(io.settings().node, io.shard())),
             spaces: Spaces::default(),
             named: RefCell::default(),
             phase: Cell::new(Phase::Away),
@@ -205,7 +205,7 @@ impl Link {
             }
             for (socket, space, members) in told.iter() {
                 let Some(number) = number_of(space) else { continue };
-                if retold.introduced.contains(&socket) {
+                if retold.introduced.contains(&SocketId { node: NodeId::NONE, ..socket }) {
                     continue;
                 }
                 let head = Head { flags: AGAIN | RECOVERED, ..Head::about(Kind::Connected, socket, number) };

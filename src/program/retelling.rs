@@ -76,7 +76,7 @@ mod tests {
     use crate::{model::ShardId, program::frame::Head};
 
     fn socket(index: u32) -> SocketId {
-        SocketId { shard: ShardId(0), index, generation: 1 }
+        SocketId::local(ShardId(0), index, 1)
     }
 
     /// Frames from words such as `+1`, `1`, `-1`: it comes, is heard, leaves; `?1` is an answer.

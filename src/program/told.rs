@@ -3,13 +3,14 @@
 //! A socket costs 24 bytes here, and what it proves itself with. Pages, for a table that grew by doubling would hold twice
 //! what it needs.
 
-use crate::model::{ShardId, SocketId};
+use crate::model::{NodeId, ShardId, SocketId};
 
 const PAGE_PLACES: usize = 512;
 
 /// One shard's.
 #[derive(Debug)]
 pub(super) struct Told {
+    node: NodeId,
     shard: ShardId,
     pages: Vec<Box<[Entry; PAGE_PLACES]>>,
 }
@@ -27,8 +28,8 @@ struct Entry {
 const NOBODY: u32 = u32::MAX;
 
 impl Told {
-    pub(super) fn new(shard: ShardId) -> Self {
-        Self { shard, pages: Vec::new() }
+    pub(super) fn new(node: NodeId, shard: ShardId) -> Self {
+        Self { node, shard, pages: Vec::new() }
     }
 
     /// A socket has entered the namespace of this place.
@@ -63,7 +64,12 @@ impl Told {
     pub(super) fn iter(&self) -> impl Iterator<Item = (SocketId, u32, &str)> {
         let entries = self.pages.iter().flat_map(|page| page.iter()).enumerate();
         entries.filter(|(_, entry)| entry.space != NOBODY).map(|(index, entry)| {
-            let socket = SocketId { shard: self.shard, index: index as u32, generation: entry.generation };
+            let socket = SocketId {
+                node: self.node,
+                shard: self.shard,
+                index: index as u32,
+                generation: entry.generation,
+            };
             (socket, entry.space, entry.introduction.as_deref().unwrap_or_default())
         })
     }
@@ -81,8 +87,8 @@ mod tests {
 
     #[test]
     fn a_socket_is_found_under_its_own_generation_only() {
-        let mut told = Told::new(ShardId(1));
-        let socket = |index, generation| SocketId { shard: ShardId(1), index, generation };
+        let mut told = Told::new(NodeId::NONE, ShardId(1));
+        let socket = |index, generation| SocketId::local(ShardId(1), index, generation);
         told.enter(socket(0, 1), 0, None);
         told.enter(socket(5000, 2), 3, Some("\"auth\":1,".into()));
         assert_eq!(told.find(socket(5000, 2)), Some(3));

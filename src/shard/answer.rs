@@ -13,7 +13,7 @@ use super::{
 use crate::{
     app::{Answer, Verdict},
     limits::GATHER_BYTES_MAX,
-    model::{ChannelName, CloseReason, ConnectionId, Position, Shown, Work},
+    model::{ChannelName, CloseReason, ConnectionId, Destination, Position, Shown, Work},
     ring::SendBytes,
     session::{Exchange, Http, Leaving, LongPoll, Session, WebSocket, upgrade},
     wire::http1::{self, Body, HttpError, Request, Response, Step},
@@ -215,6 +215,10 @@ impl Shard {
                 Outcome::UpgradeEngine { session, role }
             }
             EngineOutcome::Divert(to) => self.divert(index, to, request, hops, exchange),
+            EngineOutcome::Tunnel { node, request } => {
+                let to = Destination::Node(node);
+                Outcome::Leave(Leaving { to, hops, bytes: request, engine: None })
+            }
         }
     }
 

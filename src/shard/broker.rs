@@ -1,17 +1,22 @@
 //! The broker that joins several nodes, as the shard sees it: what the hub asks goes to it at the end of each turn, and what
 //! it says is told to the hub.
 
+use rustc_hash::FxHashMap;
+
 use super::turn::Shard;
 use crate::{
     broker::Broker,
     hub::Waiting,
     limits::{BROKER_SILENCE_MS, FANOUT_BACKLOG_BYTES_MAX},
-    model::{ChannelName, Issuer, Notice, Payload, Ticket},
+    model::{ChannelName, ConnectionId, Issuer, Notice, Payload, Ticket},
 };
 
 /// A shard's part in what joins it with other nodes.
 pub(super) struct Joint {
-    broker: Broker,
+    pub(super) broker: Broker,
+    /// Requests that other nodes have not answered: how large each is, and all of them are.
+    pub(super) passed_on: FxHashMap<ConnectionId, usize>,
+    pub(super) passed_on_bytes: usize,
     /// When it was last there.
     seen_ms: u64,
 }
@@ -23,13 +28,15 @@ impl Shard {
     /// Joins other nodes, if there is a broker.
     pub(super) fn begin_broker(&mut self, broker: Option<Broker>) {
         let Some(broker) = broker else { return };
-        self.foundation.broker = Some(Joint { broker, seen_ms: 0 });
+        self.foundation.broker =
+            Some(Joint { broker, passed_on: FxHashMap::default(), passed_on_bytes: 0, seen_ms: 0 });
         self.begin_broker_anew();
     }
 
     /// A shard that begins anew knows nothing of what the one before it has asked.
     pub(super) fn begin_broker_anew(&mut self) {
-        if let Some(joint) = &self.foundation.broker {
+        if let Some(joint) = &mut self.foundation.broker {
+            (joint.passed_on, joint.passed_on_bytes) = Default::default();
             let count = joint.broker.count();
             self.hub.follow_brokers(count, self.report.shard_restarts_total << 40);
         }
@@ -43,6 +50,7 @@ impl Shard {
         while let Some(node) = self.foundation.broker.as_ref().and_then(|joint| joint.broker.next_lost()) {
             self.notify(Notice::NodeLost(node));
         }
+        self.take_passed_back();
         for _ in 0..LOTS_PER_TURN {
             if self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX {
                 break;

@@ -5,7 +5,7 @@ use crate::{
     limits::DRAIN_GRACE_MS,
     mesh::{Left, ShardMessage},
     model::CloseReason,
-    session::{Kind, Session},
+    session::{Kind, NONE, Session},
     wire::{http1::Phase, websocket},
 };
 
@@ -212,7 +212,10 @@ impl Shard {
         }
         if record.flags.has(Flags::ENGINE) {
             let session = record.session.tag();
-            self.end_engine(session, CloseReason::GoingAway);
+            // What waits for another node is answered by that.
+            if session != NONE {
+                self.end_engine(session, CloseReason::GoingAway);
+            }
             return true;
         }
         match &mut record.session {

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     limits::HAND_OVERS_PER_REQUEST_MAX,
     mesh::{HandOver, Keys, ShardMessage},
-    model::{CloseReason, ShardId},
+    model::{CloseReason, Destination, ShardId},
     ring::Errno,
     session::{Exchange, Http, Leaving, Session},
     wire::{
@@ -66,7 +66,12 @@ impl Shard {
         } else {
             let mut bytes = Vec::new();
             http1::encode_request(&mut bytes, request);
-            return Outcome::Leave(Leaving { to, hops: hops + 1, bytes, engine: None });
+            return Outcome::Leave(Leaving {
+                to: Destination::Shard(to),
+                hops: hops + 1,
+                bytes,
+                engine: None,
+            });
         };
         let mut refusal = refusal;
         if !self.lines.slab.look(index).flags.has(Flags::ADMIN) {
@@ -127,6 +132,10 @@ impl Shard {
         self.set_session(index, Session::Lingering);
         // Where it goes it shows its token again.
         self.gate.release(index);
+        let to = match leaving.to {
+            Destination::Shard(to) => to,
+            Destination::Node(node) => return self.tunnel(index, node, leaving.bytes, descriptor),
+        };
         let record = self.lines.slab.at(index);
         let is_client = !record.flags.has(Flags::ADMIN);
         let hand_over = HandOver {
@@ -161,7 +170,7 @@ impl Shard {
         if is_let_in {
             self.room.move_out();
         }
-        self.send_mesh(leaving.to, ShardMessage::HandOver(Box::new(hand_over)));
+        self.send_mesh(to, ShardMessage::HandOver(Box::new(hand_over)));
     }
 
     /// Tells a connection that leaves that it cannot, because the server is going away. One that has nearly left is

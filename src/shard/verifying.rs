@@ -157,7 +157,7 @@ mod tests {
         let id = |index| ConnectionId { index, generation: 0 };
         (0..3).for_each(|index| verifying.requests.push(storm, id(index), 0));
         verifying.requests.push(one, id(7), 0);
-        let socket = |index| SocketId { shard: crate::model::ShardId(0), index, generation: 0 };
+        let socket = |index| SocketId::local(crate::model::ShardId(0), index, 0);
         for (of, index) in [(storm, 10), (storm, 11), (one, 17)] {
             verifying.tokens.push(of, Waiting::Socket { socket: socket(index), token: "".into() }, 1);
         }

@@ -279,7 +279,7 @@ fn id_of(socket: SocketId) -> StoredId {
 }
 
 fn socket_of((shard, index, generation): StoredId) -> SocketId {
-    SocketId { shard: ShardId(shard), index, generation }
+    SocketId::local(ShardId(shard), index, generation)
 }
 
 #[cfg(test)]
@@ -290,7 +290,7 @@ pub(super) mod tests {
     };
     use crate::model::{Emission, Publication};
 
-    const SOCKET: SocketId = SocketId { shard: ShardId(1), index: 7, generation: u32::MAX };
+    const SOCKET: SocketId = SocketId::local(ShardId(1), 7, u32::MAX);
 
     /// Sockets of every kind that have been sent everything there is.
     pub(in crate::storage) fn sockets() -> LeftSockets {

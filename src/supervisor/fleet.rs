@@ -19,10 +19,10 @@ use super::{
     watch::Event,
 };
 use crate::{
-    app::{Handle, Handler, Outside, outside},
+    app::{Handle, Handler, Outside, outside, socketio},
     auth::Revoked,
     backend::{self, Notices},
-    broker,
+    broker::{self, Broker},
     config::{Config, Endpoint},
     hub::Owners,
     mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Left, Legacy, Pulse, Start},
@@ -124,7 +124,7 @@ where
             access: config.log.access_settings(),
             hosts: config.hosts(),
             proxies: config.proxies(),
-            socketio: config.socketio_settings(),
+            socketio: socketio_settings(config, brokers.as_slice().first()),
             epoch_seed,
             hash_seed,
             restarts_max: config.server.shard_restarts_max,
@@ -195,8 +195,14 @@ fn seeds(started: Instant) -> [u64; 2] {
     [(); 2].map(|()| RandomState::new().hash_one(started))
 }
 
+/// How a shard speaks Socket.IO, whose node has the name that its broker gives it.
+fn socketio_settings(config: &Config, broker: Option<&Broker>) -> socketio::Settings {
+    let node = broker.map(Broker::node).unwrap_or_default();
+    socketio::Settings { node, ..config.socketio_settings() }
+}
+
 /// What joins each shard with other nodes, if something does. They call this one as its backend does.
-fn join(config: &Config, bells: &[Doorbell], notices: &[Notices]) -> Result<Vec<broker::Broker>, ServeError> {
+fn join(config: &Config, bells: &[Doorbell], notices: &[Notices]) -> Result<Vec<Broker>, ServeError> {
     let Some(mut settings) = config.broker() else { return Ok(Vec::new()) };
     if let Some(notices) = notices.first() {
         settings.node = notices.instance().into();

@@ -15,6 +15,7 @@
 //! | `storage.rs`, `synced.rs`, `written.rs`, `archive.rs`, `storage_commands.rs` | what outlives the process |
 //! | `disk.rs` | disks that are small, and that fail |
 //! | `nodes.rs`, `failover.rs`, `redis.rs` | several nodes that Redis joins; what becomes of them when it fails; a Redis |
+//! | `elsewhere.rs` | clients of Socket.IO that poll, at another node than theirs |
 //! | `epochs.rs`, `away.rs` | streams in Redis that are not there, or lost; what those are told who come while it is away |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
 //! | `socketio_tokens.rs` | tokens of Socket.IO clients |
@@ -56,6 +57,7 @@ mod dashboard;
 mod deflating;
 mod disk;
 mod drain;
+mod elsewhere;
 mod epochs;
 mod failover;
 mod hook_events;

@@ -50,7 +50,7 @@ impl Served {
     }
 
     fn enter(&mut self, namespace: &str, auth: Option<&str>) -> Result<Client, ConnectError> {
-        let socket = SocketId { shard: ShardId(1), index: self.sockets, generation: 0 };
+        let socket = SocketId::local(ShardId(1), self.sockets, 0);
         self.sockets += 1;
         let admitted = self.io.admit(&Connecting {
             session: socketio::EngineId { index: self.sockets, generation: 0 },
@@ -461,7 +461,7 @@ impl Served {
         };
         assert_eq!((selection.namespace.as_str(), selection.rooms[0].as_str()), ("/", "lobby"));
         for shard in 0..shards {
-            let id = SocketId { shard: ShardId(shard), index: 4, generation: 0 };
+            let id = SocketId::local(ShardId(shard), 4, 0);
             let rooms = vec![name("lobby")];
             let summary = SocketSummary { id, rooms, is_on_websocket: true, data: r#"{"a":1}"#.into() };
             let answer = SocketsAnswer {
@@ -479,7 +479,7 @@ impl Served {
 }
 
 fn id_on(shard: u16) -> String {
-    SocketId { shard: ShardId(shard), index: 4, generation: 0 }.to_string()
+    SocketId::local(ShardId(shard), 4, 0).to_string()
 }
 
 fn in_an_executor(work: impl Future<Output = ()>) {

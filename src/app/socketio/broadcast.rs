@@ -20,8 +20,8 @@ use crate::{
     limits::{ACK_TIMEOUT_MS, SOCKETS_FETCHED_PER_SHARD_MAX, SURVEY_TIMEOUT_MS},
     mesh::{Asking, Selection, SocketCommand, SocketsRequest, Told},
     model::{
-        Arguments, Author, ChannelName, Emission, Payload, Position, Reach, ShardId, SocketId, StateRequest,
-        Ticket, room_channel,
+        Arguments, Author, ChannelName, Emission, NodeId, Payload, Position, Reach, ShardId, SocketId,
+        StateRequest, Ticket, room_channel,
     },
     wire::{json::RESERVED_EVENTS, redis_adapter::Request},
 };
@@ -406,7 +406,11 @@ impl Broadcast {
     /// The sockets named by their ids need no channel.
     fn send_to_sockets(&self, arguments: &Arguments) {
         let core = self.namespace.core();
-        let are_elsewhere = || self.sockets.iter().any(|socket| !core.presence.is_connected(*socket));
+        let is_elsewhere = |socket: &SocketId| match core.settings.node {
+            NodeId::NONE => !core.presence.is_connected(*socket),
+            node => socket.node != node,
+        };
+        let are_elsewhere = || self.sockets.iter().any(is_elsewhere);
         if core.settings.has_members() && self.reach == Reach::Everywhere && are_elsewhere() {
             core.tell_cluster(|| ClusterAsk::Emitted(Box::new(self.emitted_to_sockets(arguments))));
         }

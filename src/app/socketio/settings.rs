@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::NodeId;
+
 /// How Socket.IO is served.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -40,6 +42,9 @@ pub struct Settings {
     pub in_cluster: bool,
     /// Whether a broker joins it with other nodes.
     pub has_broker: bool,
+    /// What this node is called in ids, if a broker joins it with others.
+    #[serde(skip)]
+    pub node: NodeId,
     /// Name of a cookie that holds the session's id; empty sets none.
     pub cookie: String,
     /// What follows the cookie's value.
@@ -70,6 +75,7 @@ impl Default for Settings {
             members: false,
             in_cluster: false,
             has_broker: false,
+            node: NodeId::NONE,
             cookie: String::new(),
             cookie_attributes: "Path=/; HttpOnly; SameSite=Lax".into(),
             allowed_origins: Vec::new(),

@@ -90,7 +90,7 @@ mod tests {
     use crate::model::ShardId;
 
     fn socket(index: u32) -> SocketId {
-        SocketId { shard: ShardId(0), index, generation: 0 }
+        SocketId::local(ShardId(0), index, 0)
     }
 
     fn token(expires_s: u64) -> Rc<Verified> {

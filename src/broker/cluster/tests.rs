@@ -183,7 +183,7 @@ fn what_it_said_itself_is_ignored_and_so_is_what_makes_no_sense() {
 #[test]
 fn of_a_node_that_the_broker_joins_with_it_it_takes_what_the_broker_does_not_carry() {
     let mut rig = Rig::up(Some("rs/"));
-    let socket = SocketId { shard: ShardId(0), index: 7, generation: 9 }.to_string();
+    let socket = SocketId::local(ShardId(0), 7, 9).to_string();
     assert_eq!(rig.hear_event("rs/other", &[]), [[""; 0]; 0]);
     assert_eq!(rig.hear_event("rs/other", &["a"]), [[""; 0]; 0]);
     assert_eq!(rig.hear_event("rs/other", &["a", &socket]), [[&*socket]]);
@@ -366,7 +366,7 @@ fn nodes_hear_each_other_by_name_and_ask_each_other_of_channels() {
     for channel in ["socket.io-request#nodes:rs#", "socket.io#/#", "socket.io-request#/#"] {
         assert!(said.contains(&format!(" SUBSCRIBE ${} {channel} ", channel.len())), "{said}");
     }
-    let socket = SocketId { shard: ShardId(0), index: 7, generation: 9 }.to_string();
+    let socket = SocketId::local(ShardId(0), 7, 9).to_string();
     rig.ask(0, ClusterAsk::Emitted(Box::new(event(&[&socket]))));
     assert!(rig.said().starts_with("*3 $7 PUBLISH $12 socket.io#/# "));
     let asked = br#"{"type":64,"uid":"rs/other","requestId":"r","channel":"news"}"#;

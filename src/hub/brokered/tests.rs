@@ -410,7 +410,7 @@ fn what_cannot_be_read_is_a_gap_and_what_is_of_an_old_epoch_is_nothing() {
 #[test]
 fn a_publication_is_not_for_the_socket_that_sent_it_also_when_it_comes_back() {
     let mut hub = following();
-    let socket = SocketId { shard: ShardId(0), index: 3, generation: 4 };
+    let socket = SocketId::local(ShardId(0), 3, 4);
     let mut payload = Payload::new(*b"x", None);
     payload.emission = Some(Box::new(Emission { except_socket: Some(socket), ..Emission::default() }));
     hub.publish(at(1), news(), payload, None);

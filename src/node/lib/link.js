@@ -9,7 +9,7 @@ const { Owed, Stopping } = require('./stopping.js');
 const { Sessions } = require('./sessions.js');
 const { Stream } = require('./stream.js');
 const { encode, revive } = require('./values.js');
-const { KIND, PROTOCOL, idOf } = require('./wire.js');
+const { KIND, PROTOCOL, idOf, endIdsWith } = require('./wire.js');
 const { version } = require('../package.json');
 
 /** Flags of frames. */
@@ -302,6 +302,7 @@ class Link {
       case KIND.HELLO: {
         const said = JSON.parse(frame.text());
         belongs(said);
+        endIdsWith(said.id_end);
         this.entering.recall(said.namespaces ?? [], () => {
           if (shard === 0) this.first = stream;
           this.greeted.push(stream);

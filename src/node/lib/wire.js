@@ -206,7 +206,7 @@ function idOf(shard, index, generation) {
   bytes.writeUInt16BE(shard, 0);
   bytes.writeInt32BE(index, 2);
   bytes.writeInt32BE(generation, 6);
-  ID_END.copy(bytes, 10);
+  idEnd.copy(bytes, 10);
   return bytes.toString('base64url');
 }
 
@@ -214,10 +214,15 @@ function idOf(shard, index, generation) {
 function whereIs(id) {
   if (typeof id !== 'string' || id.length !== 20) return undefined;
   const bytes = Buffer.from(id, 'base64url');
-  if (bytes.length !== 15 || bytes.compare(ID_END, 0, 5, 10) !== 0) return undefined;
+  if (bytes.length !== 15 || bytes.compare(idEnd, 0, 5, 10) !== 0) return undefined;
   return { shard: bytes.readUInt16BE(0), index: bytes.readInt32BE(2), generation: bytes.readInt32BE(6) };
 }
 
-const ID_END = Buffer.from('4cd71b92ae', 'hex');
+let idEnd = Buffer.from('4cd71b92ae', 'hex');
 
-module.exports = { PROTOCOL, HEAD, BODY_MAX, KIND, Writer, Frame, idOf, whereIs };
+/** The server says how the ids of its sockets end: those of several nodes name them. */
+function endIdsWith(hex) {
+  idEnd = Buffer.from(hex, 'hex');
+}
+
+module.exports = { PROTOCOL, HEAD, BODY_MAX, KIND, Writer, Frame, idOf, whereIs, endIdsWith };

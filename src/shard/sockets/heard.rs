@@ -157,7 +157,7 @@ impl Shard {
     }
 
     /// Answers a parked poll. The requests behind it are read at once, and may do anything to any session.
-    fn answer_parked(&mut self, parked: u32, response: Response) {
+    pub(super) fn answer_parked(&mut self, parked: u32, response: Response) {
         self.lines.slab.at(parked).flags.clear(Flags::ENGINE);
         let connection = self.lines.slab.id(parked);
         self.respond(connection, response);
@@ -165,6 +165,10 @@ impl Shard {
 
     /// A connection of a session has ended.
     pub(in crate::shard) fn lose_engine_connection(&mut self, index: u32, session: u32, reason: CloseReason) {
+        // It belongs to no session of this node.
+        if session == NONE && matches!(self.lines.slab.look(index).session, Session::Http(_)) {
+            return self.give_up_passed_on(index);
+        }
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         if record.engine.handle_lost(index) == Lost::Session {
             let reason = match (reason, record.engine.is_polling()) {

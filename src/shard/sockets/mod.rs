@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `requests` | HTTP: the handshake, polls, posts, upgrades |
 //! | `heard` | what arrives on connections of sessions, deadlines, the end of a session |
+//! | `passed_on` | requests of sessions that another node has |
 //! | `posts` | posts of packets, heard bit by bit |
 //! | `packets` | Socket.IO's packets: entering and leaving namespaces, events, acknowledgements |
 //! | `credentials` | the tokens of clients, and how many clients a user has |
@@ -41,6 +42,7 @@ mod members;
 mod moving;
 mod orders;
 mod packets;
+mod passed_on;
 mod posts;
 mod recovery;
 mod requests;
@@ -71,7 +73,8 @@ use crate::{
     live::Live,
     mesh::{AddressCounts, ShardReport},
     model::{
-        ChannelName, ConnectionId, Issuer, SessionId, ShardId, SharedPublication, SocketId, lone_socket,
+        ChannelName, ConnectionId, Issuer, NodeId, SessionId, ShardId, SharedPublication, SocketId,
+        lone_socket,
     },
     session::{NONE, Outlet},
     wire::websocket::Settings,
@@ -80,6 +83,8 @@ use crate::{
 /// All Engine.IO sessions and Socket.IO sockets of a shard.
 pub(super) struct Sockets {
     shard: ShardId,
+    /// What this node is called in ids.
+    node: NodeId,
     pub(super) io: Io,
     /// Whether the application serves Socket.IO at all.
     pub(super) is_served: bool,
@@ -185,6 +190,7 @@ impl Sockets {
     ) -> Self {
         Self {
             shard,
+            node: io.settings().node,
             is_served,
             websocket_settings: frames_of(io.settings().max_http_buffer_size.into(), fragments_max),
             origins: Origins::new(&io.settings().allowed_origins, io.settings().credentials),
@@ -318,12 +324,12 @@ impl Sockets {
 
     /// The id of the socket at an index of this shard.
     fn id_of(&self, index: u32) -> SocketId {
-        SocketId { shard: self.shard, index, generation: self.sockets.generation(index) }
+        SocketId { node: self.node, shard: self.shard, index, generation: self.sockets.generation(index) }
     }
 
-    /// The socket an id of this shard names, unless its place has been used again since.
+    /// The socket an id of this shard names, or none where it names another node's, or its place has been used again since.
     fn socket(&self, id: SocketId) -> Option<&Socket> {
-        self.sockets.find(id.index, id.generation)
+        self.sockets.find(id.index, id.generation).filter(|_| id.node == self.node)
     }
 
     /// The socket that subscribes under this id.

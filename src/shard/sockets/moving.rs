@@ -14,7 +14,7 @@ use super::{Session, Shard, Shown, claim::Claim};
 use crate::{
     app::{Message, socketio::Handshake},
     mesh::{self, Carried, EngineMove},
-    model::{CloseReason, SessionId, ShardId},
+    model::{CloseReason, Destination, SessionId, ShardId},
     session::{self, Engine, Leaving, NONE, Probe},
     shard::connection::Flags,
     wire::{
@@ -115,7 +115,7 @@ impl Shard {
 
     fn send_websocket(&mut self, index: u32, to: ShardId, carried: Carried, bytes: Vec<u8>) {
         self.lines.slab.at(index).flags.clear(Flags::ENGINE);
-        self.hand_over(index, Leaving { to, hops: 0, bytes, engine: Some(carried) });
+        self.hand_over(index, Leaving { to: Destination::Shard(to), hops: 0, bytes, engine: Some(carried) });
     }
 
     /// A session that polls comes from another shard.

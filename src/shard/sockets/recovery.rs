@@ -475,7 +475,7 @@ mod tests {
     use super::*;
     use crate::model::{Payload, ShardId};
 
-    pub(super) const SOCKET: SocketId = SocketId { shard: ShardId(0), index: 1, generation: 0 };
+    pub(super) const SOCKET: SocketId = SocketId::local(ShardId(0), 1, 0);
 
     pub(super) fn log(bytes_max: u32) -> Log {
         Log::new(&Settings { recovery_ms: 1000, recovery_bytes_max: bytes_max, ..Settings::default() })

@@ -11,7 +11,7 @@ use crate::{
     },
     limits::{SESSIONS_LOOKED_AT_MAX, TICK_MS, TURNS_BEFORE_NOOP},
     mesh::CountedAddress,
-    model::{CloseReason, SessionId, ShardId},
+    model::{CloseReason, NodeId, SessionId, ShardId},
     session::{Engine, Outlet, Poll, upgrade},
     wire::{
         engineio::{self, HandshakeError, Packet, Query, Transport},
@@ -46,6 +46,13 @@ pub(in crate::shard) enum EngineOutcome {
     },
     /// That shard has the session.
     Divert(ShardId),
+    /// That node has it, and the connection is to become a WebSocket there.
+    Tunnel {
+        /// The node.
+        node: NodeId,
+        /// The request, as it is sent.
+        request: Vec<u8>,
+    },
 }
 
 /// What a WebSocket is to the session that its handshake names.
@@ -161,6 +168,7 @@ impl Shard {
         };
         let mut secret = [0; 9];
         getrandom::fill(&mut secret).map_err(|_| HandshakeError::BadRequest)?;
+        let secret = SessionId::secret_of(self.sockets.node, secret);
         let sid = SessionId::new(self.id, self.sockets.sessions.next_index(), secret);
         let own_fields = match self.sockets.io.judge_request(request, &sid) {
             Ok(fields) => fields,
@@ -279,6 +287,9 @@ impl Shard {
         transport: Transport,
         fields: &str,
     ) -> Result<EngineOutcome, HandshakeError> {
+        if self.sockets.is_of_another_node(&sid) {
+            return self.answer_elsewhere(index, request, &sid, transport);
+        }
         let found = match sid.shard() == self.id {
             true => self.sockets.is_named(sid.index(), &sid).then(|| sid.index()),
             false => self.find_foreign(&sid),

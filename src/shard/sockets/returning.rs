@@ -260,7 +260,7 @@ mod tests {
     use super::*;
     use crate::model::ShardId;
 
-    const SOCKET: SocketId = SocketId { shard: ShardId(0), index: 1, generation: 0 };
+    const SOCKET: SocketId = SocketId::local(ShardId(0), 1, 0);
     const OTHER: SocketId = SocketId { index: 2, ..SOCKET };
 
     fn catch_up(returning: &mut Returning, socket: SocketId, mark: u32) {

@@ -114,7 +114,7 @@ impl ReplyDecoder {
     }
 
     /// As [`Self::new`], and keeps the header fields for [`Self::take_fields`].
-    fn keeping_fields(body_bytes_max: u32) -> Self {
+    pub fn keeping_fields(body_bytes_max: u32) -> Self {
         Self { fields: Some(Vec::new()), ..Self::new(body_bytes_max) }
     }
 

@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use super::{
-    super::{Binary, Order},
+    super::{Binary, Io, Order, Orders, Settings},
     Rig, id,
 };
 use crate::{
     mesh::{Selection, SocketCommand, SocketsRequest},
-    model::{ChannelName, ShardId, SocketId, StateKey, StateRequest},
+    model::{ChannelName, NodeId, ShardId, SocketId, StateKey, StateRequest},
 };
 
 #[test]
@@ -133,7 +133,7 @@ fn a_room_that_cannot_be_is_empty_and_not_everybody() {
 #[test]
 fn a_socket_named_by_its_id_is_found_without_a_channel() {
     let rig = Rig::new();
-    let far = SocketId { shard: ShardId(2), index: 9, generation: 4 };
+    let far = SocketId::local(ShardId(2), 9, 4);
     rig.io.to(far).emit("e", &1);
     rig.io.to(far.to_string()).volatile().emit("e", &1);
     rig.io.in_(far).sockets_join(["a", "b"]);
@@ -200,4 +200,18 @@ fn data_that_json_cannot_say_is_not_sent() {
     rig.io.emit("e", &odd);
     let unheard = Rc::clone(&rig.io.core().deadlines);
     assert_eq!((rig.asked().len(), format!("{unheard:?}")), (0, "0 deadlines".into()));
+}
+
+#[test]
+fn an_event_to_a_socket_is_told_other_nodes_only_where_it_is_on_one() {
+    let settings = Settings { has_broker: true, node: NodeId(7), ..Settings::default() };
+    let io = Io::new(settings, ShardId(1), 3, Orders::new(Rc::default()));
+    let is_told = |node| {
+        io.orders().take(&mut Vec::new());
+        io.to(SocketId { node: NodeId(node), ..id(9) }).emit("x", &());
+        let mut orders = Vec::new();
+        io.orders().take(&mut orders);
+        orders.iter().any(|(_, order)| matches!(order, Order::Cluster(_)))
+    };
+    assert_eq!([7, 8].map(is_told), [false, true]);
 }

@@ -112,7 +112,7 @@ impl Rig {
 }
 
 fn id(index: u32) -> SocketId {
-    SocketId { shard: ShardId(1), index, generation: 1 }
+    SocketId::local(ShardId(1), index, 1)
 }
 
 /// An order as a test says it.

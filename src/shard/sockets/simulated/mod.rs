@@ -62,7 +62,7 @@ impl World {
     fn enter(&mut self, shard: u16) -> Player {
         let session = Session::new(Engine::new([0; 9], None));
         let session = self.shards.all[usize::from(shard)].sockets.take_in(session, 0, NEVER_MS);
-        let mut player = Player { session, id: SocketId { shard: ShardId(shard), index: 0, generation: 0 } };
+        let mut player = Player { session, id: SocketId::local(ShardId(shard), 0, 0) };
         self.say(player, "0");
         self.shards.settle();
         let heard = self.take_heard(player);
