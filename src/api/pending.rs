@@ -1,6 +1,6 @@
 //! Requests put off until other shards have answered: what each waits for, and what it then says.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use super::{
     Refusal,
@@ -228,7 +228,7 @@ impl Survey {
 
     /// What to say when not every shard has answered in time. An operator who looks for the silent shard is shown
     /// those that are not.
-    pub(super) fn give_up(&self, now: Now) -> Response {
+    pub(super) fn give_up(&mut self, now: Now) -> Response {
         match self.asked {
             Asked::Metrics(_) | Asked::Admin(AdminRoute::Shards) => self.response(now),
             _ if self.answered == self.shards => self.response(now),
@@ -238,19 +238,20 @@ impl Survey {
         }
     }
 
-    fn response(&self, now: Now) -> Response {
+    /// What the answer is; it is asked for once.
+    fn response(&mut self, now: Now) -> Response {
         // Nobody knows how many there are that have not answered.
         let missing_nodes = if self.awaits_nodes { 1 } else { self.missing_nodes };
-        let mut channels = Cow::Borrowed(&self.channels);
-        for report in &self.of_nodes {
-            ChannelReport::gather(channels.to_mut(), report.clone(), ChannelReport::add_node);
+        for report in std::mem::take(&mut self.of_nodes) {
+            ChannelReport::gather(&mut self.channels, report, ChannelReport::add_node);
         }
+        let channels = &self.channels;
         let mut reports: Vec<_> = self.reports.iter().collect();
         reports.sort_by_key(|report| report.shard);
         match &self.asked {
             Asked::Info(channel) => channels::info_response(channel, channels.get(channel), missing_nodes),
             Asked::List { limit, .. } => {
-                channels::list_response(&channels, *limit, missing_nodes, self.is_cut)
+                channels::list_response(channels, *limit, missing_nodes, self.is_cut)
             }
             Asked::Stats => demo::stats_response(&reports),
             Asked::Metrics(format) => admin::metrics_response(&reports, now, *format),

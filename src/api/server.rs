@@ -391,10 +391,10 @@ impl Handler for ChannelServer {
             return self.dashboard.tick(cx, &self.settings);
         }
         let connection = connection_of(timer);
-        let Some(pending) = self.pending.get(&connection) else { return };
+        let Some(pending) = self.pending.get_mut(&connection) else { return };
         // The connection may by now wait for the answer to a later request.
         let is_due = cx.now.monotonic_ms.saturating_sub(pending.asked_ms) >= SURVEY_TIMEOUT_MS;
-        if let (true, Wait::Survey(survey)) = (is_due, &pending.wait) {
+        if let (true, Wait::Survey(survey)) = (is_due, &mut pending.wait) {
             let response = survey.give_up(cx.now);
             if pending.wait.is_list() {
                 cx.withdraw(Ticket { connection, token: pending.question });

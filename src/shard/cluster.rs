@@ -17,7 +17,7 @@ impl Shard {
         self.tell_cluster_publications();
     }
 
-    /// What is published is told members whom no broker tells.
+    /// Has the cluster told what is published here, and with which rooms somebody here has to do, as far as it wants to know.
     fn tell_cluster_publications(&mut self) {
         if self.foundation.cluster.as_ref().is_some_and(Cluster::wants_publications) {
             self.hub.join_cluster();

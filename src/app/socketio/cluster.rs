@@ -32,10 +32,7 @@ impl Broadcast {
             return;
         }
         let namespace = self.namespace.name();
-        self.namespace.core().tell_cluster(|| {
-            let request = Box::new(request(self.selected_names()));
-            ClusterAsk::Request { namespace: namespace.into(), request }
-        });
+        self.namespace.core().ask_cluster(namespace, || request(self.selected_names()));
     }
 
     /// An event to the sockets that are named by their ids, for other members.

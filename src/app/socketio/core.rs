@@ -36,6 +36,7 @@ use crate::{
     broker::cluster::ClusterAsk,
     limits::SOCKETIO_NAMESPACE_BYTES_MAX,
     model::{ChannelName, ShardId, SocketId, namespace_channel},
+    wire::redis_adapter::Request,
 };
 
 /// One shard's application.
@@ -195,6 +196,14 @@ impl Core {
         if self.settings.has_members() {
             self.order(Order::Cluster(Box::new(ask())));
         }
+    }
+
+    /// Asks the other members of the cluster to do something with sockets of a namespace; nobody answers.
+    pub(super) fn ask_cluster(&self, namespace: &str, request: impl FnOnce() -> Request) {
+        self.tell_cluster(|| ClusterAsk::Request {
+            namespace: namespace.into(),
+            request: Box::new(request()),
+        });
     }
 
     pub(super) fn order(&self, order: Order) {

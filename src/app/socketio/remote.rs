@@ -147,7 +147,6 @@ impl RemoteSocket {
     }
 
     fn ask_member(&self, request: Request) {
-        let namespace = self.namespace.name().into();
-        self.namespace.core().tell_cluster(|| ClusterAsk::Request { namespace, request: Box::new(request) });
+        self.namespace.core().ask_cluster(self.namespace.name(), || request);
     }
 }

@@ -347,7 +347,9 @@ impl Io {
 
     /// Whether a socket may be a member of a room's channel.
     pub(crate) fn may_enter(&self, socket: SocketId, namespace: NamespaceId, room: &ChannelName) -> bool {
-        let Some(namespace) = self.core().namespace(namespace) else { return true };
+        let Some(namespace) = self.core().namespace(namespace) else {
+            return self.core().may_enter.borrow().is_none();
+        };
         let (socket, said) = (Socket::new(socket, namespace), self.core().may_enter.borrow().clone());
         said.map_or_else(|| socket.may_be_member(room), |may_enter| may_enter(&socket, room))
     }

@@ -68,12 +68,12 @@ impl Questions {
         request: Request,
     ) -> Result<Saying, AdapterError> {
         let id: Box<str> = (0..10).map(|_| fastrand::alphanumeric()).collect::<String>().into();
+        let said = terms.request(&asker.namespace, Some(&id), request)?;
         if self.waiting.len() >= CLUSTER_QUESTIONS_MAX
             && let Some(oldest) = self.waiting.values_mut().min_by_key(|question| question.asker.until_ms)
         {
             oldest.asker.until_ms = 0;
         }
-        let said = terms.request(&asker.namespace, Some(&id), request)?;
         let is_sharded = terms.is_sharded(&asker.namespace);
         // Over sharded pub/sub each member is answered where it always hears.
         if !is_sharded && !self.is_heard(&asker.namespace) {

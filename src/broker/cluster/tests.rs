@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ClusterAsk, ClusterCounts, ClusterNews, Counts, Members, member::Member, terms::Terms};
 use crate::{
     broker::{Address, tended::Speaker},
-    limits::BROKER_SILENCE_MS,
+    limits::{BROKER_SILENCE_MS, CLUSTER_QUESTIONS_MAX},
     model::{Arguments, ChannelName, Payload, Position, Publication, ShardId, SocketId},
     wire::redis_adapter::{Answer, Emitted, Names, Request, Selected, Survey, encode_answer, encode_event},
 };
@@ -300,6 +300,30 @@ fn other_members_are_asked_and_what_they_answered_in_time_is_told() {
     let request = Box::new(Request::AllRooms);
     rig.ask(3, ClusterAsk::Question { namespace: "/".into(), request, token: 5, wait_ms: 100 });
     assert_eq!(told(&mut rig), (5, 0, 1), "Redis is away");
+}
+
+#[test]
+fn with_as_many_questions_as_may_wait_the_oldest_is_given_up_but_for_none_that_cannot_be_asked() {
+    let mut rig = Rig::up(None);
+    let ask = |rig: &mut Rig, token: usize, json: &str| {
+        let arguments = Arguments { json: json.into(), attachments: Box::default() };
+        let emitted = Box::new(Emitted { arguments, ..event(&["a"]) });
+        let request = Box::new(Request::Acknowledge { emitted, timeout_ms: None });
+        let wait_ms = 1_000 + token as u64;
+        let token = token as u64;
+        rig.ask(0, ClusterAsk::Question { namespace: "/".into(), request, token, wait_ms });
+        rig.member.handle_time(0).expect("nothing is wrong");
+        let told = |(_, news)| match news {
+            ClusterNews::Answered { token, .. } => token,
+            other => panic!("no answers: {other:?}"),
+        };
+        rig.member.poll_news().into_iter().map(told).collect::<Vec<_>>()
+    };
+    for token in 0..CLUSTER_QUESTIONS_MAX {
+        assert!(ask(&mut rig, token, "[\"x\"]").is_empty());
+    }
+    assert_eq!(ask(&mut rig, 7_000, "no JSON"), [7_000], "it is answered for itself");
+    assert_eq!(ask(&mut rig, 8_000, "[\"x\"]"), [0]);
 }
 
 #[test]

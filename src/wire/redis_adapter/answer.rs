@@ -164,16 +164,7 @@ pub fn encode_answer(out: &mut Vec<u8>, id: &str, answer: &Answer) {
         Answer::Done | Answer::Acknowledged(_) => {}
         Answer::Sockets(ids) => push_names(out, "sockets", ids),
         Answer::Rooms(rooms) => push_names(out, "rooms", rooms),
-        Answer::Fetched(sockets) => {
-            out.extend_from_slice(b",\"sockets\":[");
-            for (at, socket) in sockets.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                push_fetched(out, socket);
-            }
-            out.push(b']');
-        }
+        Answer::Fetched(sockets) => push_sockets(out, sockets),
         Answer::Said(json) => {
             push_display(out, format_args!(",\"type\":{SERVER_EVENT},\"data\":{json}"));
         }
@@ -186,8 +177,20 @@ pub fn encode_answer(out: &mut Vec<u8>, id: &str, answer: &Answer) {
     out.push(b'}');
 }
 
+/// Writes sockets, behind others.
+pub(super) fn push_sockets(out: &mut Vec<u8>, sockets: &[Fetched]) {
+    out.extend_from_slice(b",\"sockets\":[");
+    for (at, socket) in sockets.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        push_fetched(out, socket);
+    }
+    out.push(b']');
+}
+
 /// Writes a socket. A handshake has all its members, for applications look at them; what is not kept of it is empty.
-pub(super) fn push_fetched(out: &mut Vec<u8>, socket: &Fetched) {
+fn push_fetched(out: &mut Vec<u8>, socket: &Fetched) {
     out.extend_from_slice(b"{\"id\":");
     push_string(out, &socket.id);
     out.extend_from_slice(

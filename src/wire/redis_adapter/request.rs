@@ -13,7 +13,7 @@ use super::{
 use crate::{
     limits::JSON_DEPTH_MAX,
     model::Arguments,
-    wire::json::{Raw, push_string},
+    wire::json::{Raw, push_display, push_string},
 };
 
 /// What is asked.
@@ -96,7 +96,7 @@ pub struct Asked {
 }
 
 /// The longest id of a request that is answered, in bytes.
-const ID_BYTES_MAX: usize = 256;
+pub(super) const ID_BYTES_MAX: usize = 256;
 
 const SOCKETS: u32 = 0;
 const ALL_ROOMS: u32 = 1;
@@ -324,12 +324,20 @@ fn push_request(out: &mut Vec<u8>, asked: &Asked) {
     out.push(b'}');
 }
 
-fn push_selected(out: &mut Vec<u8>, selected: &Selected) {
+fn push_selected(out: &mut Vec<u8>, Selected { rooms, except }: &Selected) {
+    push_options(out, rooms, except, None);
+}
+
+/// The options of whatever is about some sockets, behind others, with flags where there may be some.
+pub(super) fn push_options(out: &mut Vec<u8>, rooms: &[Box<str>], except: &[Box<str>], flags: Option<&str>) {
     let mut options = Vec::new();
-    push_names(&mut options, "rooms", &selected.rooms);
-    push_names(&mut options, "except", &selected.except);
+    push_names(&mut options, "rooms", rooms);
+    push_names(&mut options, "except", except);
     out.extend_from_slice(b",\"opts\":{");
     out.extend_from_slice(&options[1..]);
+    if let Some(flags) = flags {
+        push_display(out, format_args!(",\"flags\":{{{flags}}}"));
+    }
     out.push(b'}');
 }
 

@@ -17,10 +17,10 @@ use serde_json::{Value, value::RawValue};
 use super::Fetched;
 use super::{
     AdapterError, Answer, Asked, Emitted, Request, Selected,
-    answer::{acknowledged, fetched, push_fetched},
+    answer::{acknowledged, fetched, push_sockets},
     event::{Options, Packet, names_of},
     msgpack,
-    request::{event_to_servers, push_names, read},
+    request::{ID_BYTES_MAX, event_to_servers, push_names, push_options, read},
 };
 use crate::{
     limits::JSON_DEPTH_MAX,
@@ -96,7 +96,9 @@ pub fn decode_message(
     bytes_max: usize,
 ) -> Result<(Box<str>, Said), AdapterError> {
     let Arguments { json, attachments } = read(bytes, bytes_max)?;
-    let Written { kind, uid, nsp, data } = serde_json::from_str(&json).map_err(|_| AdapterError::Shape)?;
+    let Written { kind, uid, nsp, mut data } =
+        serde_json::from_str(&json).map_err(|_| AdapterError::Shape)?;
+    data.id.take_if(|id| id.len() > ID_BYTES_MAX);
     if nsp.as_deref() != Some(namespace) {
         return Err(AdapterError::Namespace);
     }
@@ -174,17 +176,17 @@ pub fn encode_asked(
             BROADCAST
         }
         Request::Join { selected, rooms } | Request::Leave { selected, rooms } => {
-            push_options(&mut data, &selected.rooms, &selected.except, "");
+            push_options(&mut data, &selected.rooms, &selected.except, Some(""));
             push_names(&mut data, "rooms", rooms);
             if matches!(request, Request::Join { .. }) { JOIN } else { LEAVE }
         }
         Request::Disconnect { selected, close } => {
-            push_options(&mut data, &selected.rooms, &selected.except, "");
+            push_options(&mut data, &selected.rooms, &selected.except, Some(""));
             push_display(&mut data, format_args!(",\"close\":{close}"));
             DISCONNECT
         }
         Request::Fetch { selected } => {
-            push_options(&mut data, &selected.rooms, &selected.except, "");
+            push_options(&mut data, &selected.rooms, &selected.except, Some(""));
             FETCH
         }
         Request::ServerEvent { arguments } => {
@@ -207,14 +209,7 @@ pub fn encode_answered(
     let (mut data, mut attachments) = (Vec::new(), &Box::default());
     let kind = match answer {
         Answer::Fetched(sockets) => {
-            data.extend_from_slice(b",\"sockets\":[");
-            for (at, socket) in sockets.iter().enumerate() {
-                if at > 0 {
-                    data.push(b',');
-                }
-                push_fetched(&mut data, socket);
-            }
-            data.push(b']');
+            push_sockets(&mut data, sockets);
             FETCHED
         }
         Answer::Said(said) => {
@@ -236,7 +231,14 @@ pub fn encode_answered(
             return Err(AdapterError::Shape);
         }
     };
-    write(out, message(kind, [namespace, uid], Some(id), &data), attachments)
+    let written = write(out, message(kind, [namespace, uid], Some(id), &data), attachments);
+    match answer {
+        // Nothing, and what cannot be said, is an answer as well.
+        Answer::Acknowledged(_) if written.is_err() => {
+            write(out, message(kind, [namespace, uid], Some(id), b",\"packet\":null"), &[])
+        }
+        _ => written,
+    }
 }
 
 /// The data of an event to clients, each part behind a comma.
@@ -254,17 +256,8 @@ fn broadcast(emitted: &Emitted, timeout_ms: Option<u64>) -> Vec<u8> {
         (false, Some(timeout_ms)) => format!("\"timeout\":{timeout_ms}"),
         (true, Some(timeout_ms)) => format!("\"volatile\":true,\"timeout\":{timeout_ms}"),
     };
-    push_options(&mut data, &emitted.rooms, &emitted.except, &flags);
+    push_options(&mut data, &emitted.rooms, &emitted.except, Some(&flags));
     data
-}
-
-fn push_options(out: &mut Vec<u8>, rooms: &[Box<str>], except: &[Box<str>], flags: &str) {
-    let mut options = Vec::new();
-    push_names(&mut options, "rooms", rooms);
-    push_names(&mut options, "except", except);
-    out.extend_from_slice(b",\"opts\":{");
-    out.extend_from_slice(&options[1..]);
-    push_display(out, format_args!(",\"flags\":{{{flags}}}}}"));
 }
 
 /// A message; of its data each part stands behind a comma. Who wants no answer has no number, for JavaScript looks whether there is
@@ -380,6 +373,32 @@ mod tests {
         let mut out = Vec::new();
         assert!(encode_asked(&mut out, ["/", "u"], None, &Request::AllRooms).is_err());
         assert!(encode_answered(&mut out, ["/", "u"], "r", &Answer::Done).is_err() && out.is_empty());
+    }
+
+    #[test]
+    fn what_a_client_acknowledges_with_that_cannot_be_said_is_answered_with_nothing() {
+        for json in [r#"["\ud83d"]"#, "[", "[]"] {
+            let (mut out, arguments) =
+                (Vec::new(), Arguments { json: json.into(), attachments: [vec![1].into()].into() });
+            encode_answered(&mut out, ["/", "u"], "r", &Answer::Acknowledged(arguments)).expect("an answer");
+            let null = Arguments { json: "[null]".into(), attachments: Box::default() };
+            let (_, said) = decode_message(&out, "/", 1000).expect("a message");
+            let Said::Answered(id, Answer::Acknowledged(said)) = said else { panic!("{said:?}") };
+            assert_eq!((&*id, said.json), ("r", null.json), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_longer_than_one_may_be_is_none() {
+        let asked = |length: usize| {
+            let id = "r".repeat(length);
+            read(&format!(r#"{{"type":7,"uid":"u","nsp":"/","data":{{"requestId":"{id}","opts":{{}}}}}}"#))
+        };
+        let id_of = |length| match asked(length) {
+            Ok((_, Said::Asked(asked))) => asked.id.map(|id| id.len()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((id_of(ID_BYTES_MAX), id_of(ID_BYTES_MAX + 1)), (Some(ID_BYTES_MAX), None));
     }
 
     #[test]

@@ -2,10 +2,13 @@
 
 use std::rc::Rc;
 
-use super::{super::ConnectError, Rig, id};
+use super::{
+    super::{ConnectError, NamespaceId},
+    Rig, id,
+};
 use crate::{
     limits::NAMESPACES_DYNAMIC_MAX,
-    model::{CloseReason, SocketId},
+    model::{ChannelName, CloseReason, SocketId},
 };
 
 #[test]
@@ -308,4 +311,13 @@ fn a_socket_tells_what_carries_it() {
     rig.io.connected(id(1), root, true);
     rig.say(1, root, r#"["how"]"#);
     assert_eq!(rig.notes.take(), ["polling", "websocket", "polling"]);
+}
+
+#[test]
+fn whoever_says_which_sockets_are_members_lets_none_be_of_a_namespace_that_is_gone() {
+    let rig = Rig::new();
+    let (gone, room) = (NamespaceId(99), ChannelName::new("lobby", 64).expect("a name"));
+    assert!(rig.io.may_enter(id(1), gone, &room), "everybody is where nobody says so");
+    rig.io.members_if(|_, _| true);
+    assert!(!rig.io.may_enter(id(1), gone, &room));
 }
