@@ -17,6 +17,8 @@ pub(super) enum Fault {
     Mute,
     /// It takes no writes: it is a replica.
     Role(Box<str>),
+    /// It is a part of a Redis Cluster.
+    Cluster,
     /// It does not do what was asked.
     Refused(Box<str>),
     /// It does not speak RESP3.
@@ -32,6 +34,7 @@ impl Fault {
             Self::Silent => "silent",
             Self::Mute => "mute",
             Self::Role(_) => "role",
+            Self::Cluster => "cluster",
             Self::Refused(_) => "refused",
             Self::Protocol(_) => "protocol",
         }
@@ -47,6 +50,10 @@ impl fmt::Display for Fault {
             Self::Silent => f.write_str("it does not answer"),
             Self::Mute => f.write_str("it answers, and does not pass on what is published"),
             Self::Role(role) => write!(f, "it takes no writes, for it is {role}"),
+            Self::Cluster => f.write_str(
+                "it is a part of a Redis Cluster, which gives the keys of one script to several servers: name one Redis that is \
+                 none, or several with spaces between, over which channels are spread",
+            ),
             Self::Refused(what) => write!(f, "it says: {what}"),
             Self::Protocol(error) => write!(f, "it does not speak RESP3: {error}"),
         }
@@ -85,6 +92,15 @@ pub(super) fn unasked(value: Value<'_>) -> Fault {
 pub(super) fn greeted(value: Value<'_>) -> Result<(), Fault> {
     let role = answer(value)?.list().and_then(|items| items.get(b"role"));
     is_master(role.and_then(Value::text))
+}
+
+/// Whether a server that has been greeted has all keys, as the scripts want it.
+pub(super) fn has_all_keys(value: Value<'_>) -> Result<(), Fault> {
+    let mode = value.list().and_then(|items| items.get(b"mode"));
+    match mode.and_then(Value::text) {
+        Some(b"cluster") => Err(Fault::Cluster),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Whether a server takes writes, by what it says that it is.

@@ -12,7 +12,7 @@
 
 use super::{
     address::Address,
-    fault::{Fault, answer, ends_it, greeted, is_master, text_of, unasked},
+    fault::{Fault, answer, ends_it, greeted, has_all_keys, is_master, text_of, unasked},
     followed::Followed,
     frame::{self, Names, Push},
     outbox::{Complaint, Outbox},
@@ -196,7 +196,10 @@ impl Link {
             }
         }
         match awaited {
-            Awaited::Hello => greeted(value)?,
+            Awaited::Hello => {
+                greeted(value)?;
+                has_all_keys(value)?;
+            }
             Awaited::Info => self.handle_info(now_ms, answer(value)?)?,
             Awaited::Floor => {
                 let floor = answer(value)?.text().and_then(|text| std::str::from_utf8(text).ok());

@@ -179,6 +179,13 @@ fn who_asks_is_told_first_and_a_replica_is_no_broker() {
     let replica = HELLO.replace("$6\r\nmaster", "$7\r\nreplica");
     assert!(matches!(rig.try_reply(replica), Err(Fault::Role(_))));
 
+    for (mode, is_refused) in [("standalone", false), ("cluster", true)] {
+        let mut rig = Rig::new();
+        rig.link.handle_connected(0);
+        let mode = format!("%3\r\n$4\r\nmode\r\n${}\r\n{mode}\r\n", mode.len());
+        let told = rig.try_reply(HELLO.replace("%2\r\n", &mode));
+        assert_eq!(matches!(told, Err(Fault::Cluster)), is_refused, "{told:?}");
+    }
     let mut rig = Rig::new();
     rig.link.handle_connected(0);
     let refused = rig.try_reply("-WRONGPASS invalid\r\n");

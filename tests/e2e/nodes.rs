@@ -357,6 +357,15 @@ fn what_has_no_order_over_nodes_yet_is_refused_and_says_so() {
 }
 
 #[test]
+fn a_redis_cluster_is_refused_and_the_log_says_what_to_do() {
+    let redis = Redis::with(&["--cluster-enabled", "yes"]);
+    let server = Server::start(&[&redis.setting()]);
+    await_that("the log says why", || server.log().contains("it is a part of a Redis Cluster"));
+    let refused = server.connect().request("POST", "/channels/news", "", b"one");
+    assert_eq!((refused.status, refused.error_code().as_str()), (503, "broker_unavailable"));
+}
+
+#[test]
 fn channels_are_spread_over_several_and_one_that_is_away_takes_only_its_own() {
     let mut servers = [Redis::start(), Redis::start()];
     let url = format!("broker.url=unix:{} unix:{}", servers[0].socket(), servers[1].socket());
