@@ -49,3 +49,5 @@ pub const PROGRAM_REQUESTS_MAX: usize = 1_024;
 pub const PROGRAM_CONNECTIONS_KEPT_MAX: usize = 64;
 /// Time for which a connection that is not used is kept, in milliseconds; Node's own servers close theirs after five seconds.
 pub const PROGRAM_CONNECTION_KEPT_MS: u64 = 4_000;
+/// What other members of a cluster have said and wait for the program to answer; with one more the oldest waits in vain.
+pub const PROGRAM_SAID_MAX: usize = 1_024;

@@ -92,6 +92,19 @@ export interface Adapter extends EventEmitter {
   readonly sids: ReadonlyMap<SocketId, ReadonlySet<Room>>;
 }
 
+/** A socket, of this program or of another member of a cluster. */
+export interface RemoteSocket<EmitEvents = DefaultEventsMap, SocketData = any> {
+  readonly id: SocketId;
+  readonly handshake: Handshake;
+  readonly rooms: Set<Room>;
+  readonly data: SocketData;
+  emit<Event extends Name<EmitEvents>>(event: Event, ...args: any[]): boolean;
+  timeout(ms: number): Pick<RemoteSocket<EmitEvents, SocketData>, "emit">;
+  join(rooms: Room | Room[]): void | Promise<void>;
+  leave(room: Room): void | Promise<void>;
+  disconnect(close?: boolean): any;
+}
+
 export interface BroadcastOperator<EmitEvents = DefaultEventsMap, SocketData = any> {
   to(room: Room | Room[]): BroadcastOperator<EmitEvents, SocketData>;
   in(room: Room | Room[]): BroadcastOperator<EmitEvents, SocketData>;
@@ -105,7 +118,7 @@ export interface BroadcastOperator<EmitEvents = DefaultEventsMap, SocketData = a
   send(...args: any[]): this;
   write(...args: any[]): this;
   allSockets(): Promise<Set<SocketId>>;
-  fetchSockets(): Promise<Socket<any, EmitEvents, any, SocketData>[]>;
+  fetchSockets(): Promise<RemoteSocket<EmitEvents, SocketData>[]>;
   socketsJoin(room: Room | Room[]): void;
   socketsLeave(room: Room | Room[]): void;
   disconnectSockets(close?: boolean): void;

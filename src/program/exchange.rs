@@ -69,7 +69,9 @@ async fn speak(
         }
     };
     let (node, shard, shards) = (link.io.settings().node, link.io.shard().0, link.io.shards());
-    let of = OfShard { node, shard, shards, recalled: link.begin() };
+    link.protocol.set(protocol);
+    let members = link.meets_members();
+    let of = OfShard { node, shard, shards, members, recalled: link.begin() };
     let mut hello = Vec::new();
     greeting::encode_hello(&mut hello, protocol, Some(of));
     writer.write_all(&hello).await?;

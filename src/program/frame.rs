@@ -42,6 +42,8 @@ pub(super) enum Kind {
     Paused = 23,
     Reply = 24,
     Ended = 25,
+    Said = 26,
+    Moved = 27,
     Namespace = 32,
     Ready = 33,
     Verdict = 34,
@@ -55,6 +57,8 @@ pub(super) enum Kind {
     Pause = 42,
     Command = 43,
     Finds = 44,
+    Members = 45,
+    Answer = 46,
 }
 
 /// What stands in front of a body.
@@ -224,7 +228,7 @@ impl Head {
 }
 
 impl Kind {
-    const ALL: [Self; 31] = [
+    const ALL: [Self; 35] = [
         Self::Hello,
         Self::Refused,
         Self::Listen,
@@ -243,6 +247,8 @@ impl Kind {
         Self::Paused,
         Self::Reply,
         Self::Ended,
+        Self::Said,
+        Self::Moved,
         Self::Namespace,
         Self::Ready,
         Self::Verdict,
@@ -256,6 +262,8 @@ impl Kind {
         Self::Pause,
         Self::Command,
         Self::Finds,
+        Self::Members,
+        Self::Answer,
     ];
 
     fn of(byte: u8) -> Option<Self> {

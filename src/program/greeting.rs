@@ -31,6 +31,9 @@ struct Answer {
     /// How the ids of sockets end, in hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     id_end: Option<String>,
+    /// Whether others may have clients: members of a cluster, or nodes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    members: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     namespaces: Vec<Box<RawValue>>,
 }
@@ -40,6 +43,8 @@ pub(super) struct OfShard {
     pub(super) node: NodeId,
     pub(super) shard: u16,
     pub(super) shards: u16,
+    /// Whether the program asks other members, and is told of them.
+    pub(super) members: bool,
     /// JSON of each of the namespaces that the program may know.
     pub(super) recalled: Vec<String>,
 }
@@ -80,10 +85,11 @@ pub(super) fn encode_hello(out: &mut Vec<u8>, protocol: u32, of: Option<OfShard>
     let (shard, shards) = (of.as_ref().map(|of| of.shard), of.as_ref().map(|of| of.shards));
     let hex = |end: [u8; 5]| end.map(|byte| format!("{byte:02x}")).concat();
     let id_end = of.as_ref().map(|of| hex(SocketId::end_of(of.node)));
+    let members = of.as_ref().is_some_and(|of| of.members);
     let recalled = of.map(|of| of.recalled).filter(|_| protocol > PROTOCOL_OLDEST).unwrap_or_default();
     let raw = |json| RawValue::from_string(json).expect("it was written here");
     let namespaces = recalled.into_iter().map(raw).collect();
-    let answer = Answer { protocol, server: VERSION, shard, shards, id_end, namespaces };
+    let answer = Answer { protocol, server: VERSION, shard, shards, id_end, members, namespaces };
     let json = serde_json::to_string(&answer).expect("it serializes");
     Head::of(Kind::Hello).encode(out, &json, &[]);
 }
@@ -175,7 +181,7 @@ mod tests {
         let answer = |protocol| {
             let mut bytes = Vec::new();
             let recalled = vec![r#"{"name":"/a"}"#.to_owned()];
-            let of = OfShard { node: NodeId(0xab), shard: 1, shards: 2, recalled };
+            let of = OfShard { node: NodeId(0xab), shard: 1, shards: 2, members: true, recalled };
             encode_hello(&mut bytes, protocol, Some(of));
             let Ok(Step::Frame { frame, .. }) = decode(&bytes) else { panic!("a frame") };
             frame.json().expect("JSON").to_owned()
@@ -184,7 +190,7 @@ mod tests {
             let of = "\"shard\":1,\"shards\":2,\"id_end\":\"00ab1b92ae\"";
             format!("{{\"protocol\":{protocol},\"server\":\"{VERSION}\",{of}{more}}}")
         };
-        assert_eq!(answer(2), told(2, ""));
-        assert_eq!(answer(3), told(3, r#","namespaces":[{"name":"/a"}]"#));
+        assert_eq!(answer(2), told(2, r#","members":true"#));
+        assert_eq!(answer(3), told(3, r#","members":true,"namespaces":[{"name":"/a"}]"#));
     }
 }

@@ -24,6 +24,7 @@ use super::{
     introduction::{self, Brought},
     outbox::Outbox,
     retelling::{self, AGAIN},
+    said::Unanswered,
     share::Share,
     spaces::{AskNumber, Pending, Space, Spaces},
     told::Told,
@@ -60,6 +61,10 @@ pub(super) struct Link {
     pub(super) is_leaving: Rc<Cell<bool>>,
     /// Which clients are this process's, where the program has several.
     pub(super) share: Share,
+    /// The version of the link that the program speaks which has begun last.
+    pub(super) protocol: Cell<u32>,
+    /// What other members of a cluster have said and wait for an answer to.
+    pub(super) unanswered: RefCell<Unanswered>,
     /// Of names of channels, and of publications.
     pub(super) limits: Limits,
 }
@@ -87,7 +92,7 @@ pub(super) struct Named {
 }
 
 const RECOVERED: u8 = 1;
-const WANTS_ACK: u8 = 2;
+pub(super) const WANTS_ACK: u8 = 2;
 
 impl Link {
     /// Of an application that is registered here.
@@ -108,6 +113,8 @@ impl Link {
             live: RefCell::default(),
             is_full_said: Cell::new(false),
             is_leaving: Rc::default(),
+            protocol: Cell::default(),
+            unanswered: RefCell::default(),
             limits: limits.clone(),
         });
         io.want_introductions_again();
@@ -115,6 +122,7 @@ impl Link {
         io.on_carried(move |socket, is_websocket| {
             own.upgrade().filter(|_| is_websocket).into_iter().for_each(|link| link.upgraded(socket));
         });
+        link.listen_to_members();
         for (place, (name, flags)) in named.namespaces.iter().enumerate() {
             if let Some(space) = link.space_named(name) {
                 link.spaces.number(&space, place as u16);
@@ -197,7 +205,7 @@ impl Link {
         self.outbox.replace(|queue| {
             let is_here = |socket| told.find(socket).is_some();
             let renumber = |number| renumbered.get(&number).copied().flatten();
-            let retold = retelling::retell(queue, renumber, is_here);
+            let retold = retelling::retell(queue, renumber, is_here, self.hears_of_members());
             let mut out = Vec::new();
             for (socket, number) in retold.lost {
                 let head = Head { flags: AGAIN | RECOVERED, ..Head::about(Kind::Connected, socket, number) };
@@ -301,8 +309,8 @@ impl Link {
         }
     }
 
-    /// There is no room for what a client does: its connection ends, and it may come back.
-    fn give_up(&self, socket: &Socket) {
+    /// There is no room for what a client does or is done to: its connection ends, and it may come back.
+    pub(super) fn give_up(&self, socket: &Socket) {
         if !self.is_full_said.replace(true) {
             warn!(
                 shard = %self.io.shard(),

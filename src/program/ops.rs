@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{
     frame::{Frame, FrameError, Head, Kind},
-    link::Link,
+    link::{Link, WANTS_ACK},
     spaces::Space,
 };
 use crate::{
@@ -40,14 +40,13 @@ struct Refusal {
 }
 
 const VOLATILE: u8 = 1;
-const WANTS_ACK: u8 = 2;
 const NOT_TO_SOCKET: u8 = 4;
 const LOCAL: u8 = 8;
 const REFUSED: u8 = 1;
 const CLOSES: u8 = 1;
 
 /// How long acknowledgements from several shards, or from another one, are waited for at most.
-const WAITED_MAX: Duration = Duration::from_secs(3600);
+pub(super) const WAITED_MAX: Duration = Duration::from_secs(3600);
 /// Bytes of a broadcast's JSON with its attachments in it.
 const BROADCAST_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -78,6 +77,7 @@ impl Link {
             Kind::Ready => self.be_ready().then_some(()).ok_or(FrameError::Unexpected(kind)),
             Kind::Pause => self.pause().then_some(()).ok_or(FrameError::Unexpected(kind)),
             Kind::Command if self.is_heard() => self.command(frame),
+            Kind::Answer if self.is_heard() => self.answer_said(frame),
             Kind::Verdict => self.take_verdict(frame, number),
             Kind::Emit
             | Kind::Broadcast
@@ -85,7 +85,8 @@ impl Link {
             | Kind::Join
             | Kind::Leave
             | Kind::Disconnect
-            | Kind::Data => {
+            | Kind::Data
+            | Kind::Members => {
                 let space = self.spaces.numbered(namespace).filter(|_| self.is_heard());
                 let space = space.ok_or(FrameError::Unexpected(kind))?;
                 self.handle_in(&space, frame)
@@ -108,6 +109,9 @@ impl Link {
             | Kind::Paused
             | Kind::Reply
             | Kind::Ended
+            | Kind::Said
+            | Kind::Moved
+            | Kind::Answer
             | Kind::Command => Err(FrameError::Unexpected(kind)),
         }
     }
@@ -116,6 +120,7 @@ impl Link {
         let Head { kind, flags, socket, number, extra, .. } = frame.head;
         let socket = space.namespace.socket(socket);
         match kind {
+            Kind::Members => self.ask_members(space, frame)?,
             Kind::Emit => self.emit(&socket, frame)?,
             Kind::Broadcast => self.broadcast(space, frame)?,
             Kind::Ack => {

@@ -26,12 +26,13 @@ pub(super) struct Retold {
     pub(super) frames: Vec<u8>,
 }
 
-/// Makes frames ready. `renumber` gives the number that a namespace has now, if it still has one, and `is_here` tells who is
-/// there.
+/// Makes frames ready. `renumber` gives the number that a namespace has now, if it still has one, `is_here` tells who is there, and
+/// `hears_moves` whether the other program is told which rooms others put clients into.
 pub(super) fn retell(
     queue: &[u8],
     renumber: impl Fn(u16) -> Option<u16>,
     is_here: impl Fn(SocketId) -> bool,
+    hears_moves: bool,
 ) -> Retold {
     let mut told = Retold::default();
     told.introduced
@@ -53,6 +54,10 @@ pub(super) fn retell(
                 true
             }
             Kind::Disconnected => present.remove(&socket),
+            Kind::Moved => {
+                let is_earlier = !told.introduced.contains(&socket) && is_here(socket);
+                hears_moves && (is_earlier || present.contains(&socket))
+            }
             // Answers to what another program has asked, and questions that are put again.
             _ => false,
         };
@@ -79,15 +84,16 @@ mod tests {
         SocketId::local(ShardId(0), index, 1)
     }
 
-    /// Frames from words such as `+1`, `1`, `-1`: it comes, is heard, leaves; `?1` is an answer.
+    /// Frames from words such as `+1`, `1`, `-1`: it comes, is heard, leaves; `?1` is an answer, `>1` a move to rooms.
     fn queue(words: &str) -> Vec<u8> {
         let mut out = Vec::new();
         for word in words.split_whitespace() {
-            let digits = word.trim_start_matches(['+', '-', '?']);
+            let digits = word.trim_start_matches(['+', '-', '?', '>']);
             let kind = match word.as_bytes()[0] {
                 b'+' => Kind::Connected,
                 b'-' => Kind::Disconnected,
                 b'?' => Kind::Acked,
+                b'>' => Kind::Moved,
                 _ => Kind::Event,
             };
             let index = digits.parse().expect("a number");
@@ -97,7 +103,7 @@ mod tests {
     }
 
     fn check(words: &str, here: &[u32], lost: &[u32], follows: &str) {
-        let told = retell(&queue(words), Some, |socket| here.contains(&socket.index));
+        let told = retell(&queue(words), Some, |socket| here.contains(&socket.index), true);
         assert_eq!(told.lost.iter().map(|(socket, _)| socket.index).collect::<Vec<_>>(), lost, "{words}");
         let shown = frames(&told.frames).map(|(head, _)| {
             let sign = match head.kind {
@@ -107,6 +113,7 @@ mod tests {
                     "+"
                 }
                 Kind::Disconnected => "-",
+                Kind::Moved => ">",
                 _ => "",
             };
             format!("{sign}{}", head.socket.index)
@@ -132,10 +139,17 @@ mod tests {
     }
 
     #[test]
+    fn who_is_there_is_moved_unless_the_program_does_not_hear_of_that() {
+        check(">1 +2 >2 -2 >2 >3", &[1], &[], ">1 +2 >2 -2");
+        let told = retell(&queue(">1 1"), Some, |_| true, false);
+        assert_eq!(frames(&told.frames).map(|(head, _)| head.kind).collect::<Vec<_>>(), [Kind::Event]);
+    }
+
+    #[test]
     fn namespaces_have_the_numbers_of_the_new_program() {
-        let told = retell(&queue("+1 2"), |number| number.checked_add(7), |_| true);
+        let told = retell(&queue("+1 2"), |number| number.checked_add(7), |_| true, true);
         assert!(frames(&told.frames).all(|(head, _)| head.namespace == 7));
-        let told = retell(&queue("+1 2"), |_| None, |_| true);
+        let told = retell(&queue("+1 2"), |_| None, |_| true, true);
         assert!(told.frames.is_empty() && told.lost.is_empty());
     }
 }

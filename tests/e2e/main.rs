@@ -33,7 +33,7 @@
 //! | `dashboard.rs`, `scraped.rs` | what the dashboard is told; metrics, and the files for Prometheus and Grafana |
 //! | `keeper.rs`, `upgrade.rs`, `carried.rs`, `resumed.rs`, `hung.rs` | a server that crashes comes back; a new version takes its place, with what the old one had, and another process that of one with a shard that hangs |
 //! | `kept_open.rs`, `kept_open_sealed.rs`, `kept_open_unsent.rs`, `kept_open_compressed.rs`, `kept_open_streams.rs`, `kept_open_nodes.rs`, `kept_open_killed.rs` | connections that stay open meanwhile |
-//! | `program.rs`, `passed_on.rs`, `passed_back.rs`, `reloads.rs`, `linked.rs` | a program in Node.js whose clients the server holds; what is passed on to it and back bit by bit; new versions of it; channels for it, and one in Python |
+//! | `program.rs`, `passed_on.rs`, `passed_back.rs`, `reloads.rs`, `linked.rs`, `members.rs` | a program in Node.js whose clients the server holds; what is passed on to it and back bit by bit; new versions of it; channels for it, and one in Python; programs of several nodes |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `activation.rs`, `start.rs` | the life of the process |
 
 mod access_log;
@@ -78,6 +78,7 @@ mod kept_open_streams;
 mod kept_open_unsent;
 mod limits;
 mod linked;
+mod members;
 mod nodes;
 mod notices;
 mod order;

@@ -348,8 +348,9 @@ impl Broadcast {
 
     fn command(&self, command: impl FnOnce() -> SocketCommand) {
         let core = self.namespace.core();
-        // What concerns one socket alone is said to its shard alone.
+        // What concerns one socket alone is said to its shard alone, unless somebody is told what others do.
         let is_one = self.rooms.is_empty() && self.except_rooms.is_empty() && self.except_socket.is_none();
+        let is_one = is_one && core.on_moved.is_empty();
         match self.sockets[..] {
             _ if self.reaches_nobody() => {}
             [socket] if is_one => core.order(Order::Command { socket, command: command() }),

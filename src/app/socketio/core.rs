@@ -24,7 +24,7 @@ use super::{
     namespace::Namespace,
     opening::Opening,
     presence::Presence,
-    questions::Questions,
+    questions::{Questions, Said},
     raw::RawListeners,
     ruled::KeyHashes,
     socket::Introduction,
@@ -35,7 +35,7 @@ use crate::{
     auth::{AccessRules, TokenError, Verified},
     broker::cluster::ClusterAsk,
     limits::SOCKETIO_NAMESPACE_BYTES_MAX,
-    model::{ChannelName, ShardId, SocketId, namespace_channel},
+    model::{Arguments, ChannelName, ShardId, SocketId, namespace_channel},
     wire::redis_adapter::Request,
 };
 
@@ -57,6 +57,8 @@ pub(super) struct Core {
     pub(super) raw: RawListeners,
     /// Told when a client's socket has changed to a WebSocket, or to polls when it comes back.
     pub(super) on_carried: Listeners<dyn Fn(SocketId, bool)>,
+    /// Told which rooms others put a socket into, or take it out of.
+    pub(super) on_moved: Listeners<OnMoved>,
     /// What was said on entering, until those who listen for connections have heard it.
     pub(super) introductions: RefCell<FxHashMap<SocketId, Rc<Introduction>>>,
     /// Whether that is kept of those who come back as well.
@@ -73,6 +75,8 @@ pub(super) struct Core {
     pub(super) consulting: Consulting,
     /// Whether a socket may be a member of a room's channel; every one may where nothing is set.
     pub(super) may_enter: RefCell<Option<MayEnter>>,
+    /// Is told what other members' applications say, in place of the listeners.
+    pub(super) on_said: RefCell<Option<OnSaid>>,
     /// The body of the request that the handler is called about, if it is too large to be kept.
     pub(super) upload: RefCell<Option<Upload>>,
     /// The namespaces in use, by their number; those of a dynamic one that ended are used again.
@@ -90,6 +94,12 @@ pub(super) struct Core {
 
 /// Told what became of a token.
 pub(super) type Authenticated = Box<dyn FnOnce(Result<Rc<Verified>, TokenError>)>;
+
+/// Is told in which namespace something is said, what, and who waits for an answer; whether it has taken it.
+pub(super) type OnSaid = Rc<dyn Fn(&str, &Arguments, Option<Said>) -> bool>;
+
+/// Is told of a socket, the channels of rooms, and whether it is put into them.
+pub(super) type OnMoved = dyn Fn(SocketId, &[ChannelName], bool);
 
 /// Says whether a socket may be a member of a channel.
 pub(super) type MayEnter = Rc<dyn Fn(&Socket, &ChannelName) -> bool>;
@@ -116,6 +126,7 @@ impl Core {
             opening: Opening::default(),
             raw: RawListeners::default(),
             on_carried: Listeners::default(),
+            on_moved: Listeners::default(),
             introductions: RefCell::default(),
             introduces_again: Cell::default(),
             tokens: RefCell::default(),
@@ -124,6 +135,7 @@ impl Core {
             keys: RefCell::default(),
             consulting: Consulting::default(),
             may_enter: RefCell::default(),
+            on_said: RefCell::default(),
             upload: RefCell::default(),
             namespaces: RefCell::default(),
             free: RefCell::default(),
@@ -222,8 +234,10 @@ impl Core {
         self.tasks.take().into_values().for_each(|task| task.cancel());
         self.namespaces.take().into_iter().flatten().for_each(|namespace| namespace.end());
         self.on_carried.clear();
+        self.on_moved.clear();
         self.introductions.take();
         self.may_enter.take();
+        self.on_said.take();
         self.rules.end();
         self.opening.end();
         self.raw.end();

@@ -7,15 +7,48 @@ use std::{
 };
 
 use super::{
-    AckError, Answers, Broadcast, Handshake, Io, Namespace, Order, Socket, awaiting, members::MemberAcks,
-    questions, questions::Replies, socket::Introduction,
+    AckError, Answers, Broadcast, Handshake, Io, Namespace, Order, Socket, awaiting,
+    members::MemberAcks,
+    questions::{self, Replies, Said},
+    socket::Introduction,
 };
 use crate::{
     mesh::{GatheredAck, SocketCommand, SocketSummary},
     model::{Arguments, ChannelName, SocketId},
+    wire::redis_adapter::Request,
 };
 
+/// What other members do, that this one has done with its own sockets.
+#[derive(Debug)]
+pub(crate) enum MemberCommand {
+    /// Put sockets into rooms.
+    Join(Vec<Box<str>>),
+    /// Take them out of rooms.
+    Leave(Vec<Box<str>>),
+    /// Take them out of the namespace, and with `close` end their clients' connections.
+    Disconnect { close: bool },
+    /// Tell their applications something, whatever sockets are meant.
+    Say(Arguments),
+}
+
 impl Io {
+    /// Has `listener` told what other members' applications say in a namespace, and who waits for an answer to it. Where it takes
+    /// nothing, nobody else hears it. The last one counts.
+    pub(crate) fn on_said(&self, listener: impl Fn(&str, &Arguments, Option<Said>) -> bool + 'static) {
+        drop(self.core().on_said.replace(Some(Rc::new(listener))));
+    }
+
+    /// Has `listener` told of sockets of this shard that other members put into rooms, or take out of them: not of what this
+    /// application does to a socket itself.
+    pub(crate) fn on_moved(&self, listener: impl Fn(SocketId, &[ChannelName], bool) + 'static) {
+        self.core().on_moved.add(Rc::new(listener));
+    }
+
+    /// Answers what another member's application has said.
+    pub(crate) fn answer_said(&self, Said { asker, token }: Said, arguments: Arguments) {
+        self.core().order(Order::Answer { asker, token, arguments });
+    }
+
     /// Sends a socket of this shard an event, and calls `then` with its acknowledgement, if there is one by then.
     pub(crate) fn ask_socket(
         &self,
@@ -92,6 +125,16 @@ impl Broadcast {
     ) {
         self.ask_all_clients(arguments, until, move |replies, acks| {
             then(replies.flat_map(|_, answer| answer.acks), acks);
+        });
+    }
+
+    /// Has the other members do something with the sockets selected.
+    pub(crate) fn tell_members(&self, command: MemberCommand) {
+        self.ask_cluster(|selected| match command {
+            MemberCommand::Join(rooms) => Request::Join { selected, rooms },
+            MemberCommand::Leave(rooms) => Request::Leave { selected, rooms },
+            MemberCommand::Disconnect { close } => Request::Disconnect { selected, close },
+            MemberCommand::Say(arguments) => Request::ServerEvent { arguments },
         });
     }
 

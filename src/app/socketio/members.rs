@@ -77,24 +77,30 @@ impl Broadcast {
         data: &(impl Serialize + ?Sized),
     ) -> MemberAnswers<R> {
         let Some(outgoing) = outgoing(event, data) else { return MemberAnswers::nobody(0) };
-        let arguments = outgoing.arguments;
-        let (give, answers) = Awaiting::new();
-        self.ask_members(self.member_wait(), |_| Request::ServerEvent { arguments }, give);
-        let MemberAnswers { list, mut missing } = answers.await;
-        let mut answers = Vec::new();
-        for answer in list {
-            let read = match answer {
-                Answer::Said(json) => decode_value(&json).ok(),
+        let MemberAnswers { list, missing } = self.ask_applications(outgoing.arguments).await;
+        let all = list.len();
+        let list: Vec<R> = list.iter().filter_map(|json| decode_value(json).ok()).collect();
+        MemberAnswers { missing: missing + (all - list.len()) as u32, list }
+    }
+
+    /// The same with an event that is JSON already; the answers are, too.
+    pub(crate) fn ask_applications(&self, arguments: Arguments) -> Awaiting<MemberAnswers<Box<str>>> {
+        let (give, awaiting) = Awaiting::new();
+        let give = |MemberAnswers { list, missing }: MemberAnswers<Answer>| {
+            let all = list.len();
+            let said = |answer| match answer {
+                Answer::Said(json) => Some(json),
                 _ => None,
             };
-            missing += u32::from(read.is_none());
-            answers.extend(read);
-        }
-        MemberAnswers { list: answers, missing }
+            let list: Vec<_> = list.into_iter().filter_map(said).collect();
+            give(MemberAnswers { missing: missing + (all - list.len()) as u32, list });
+        };
+        self.ask_members(self.member_wait(), |_| Request::ServerEvent { arguments }, give);
+        awaiting
     }
 
     /// Asks the other members which sockets of theirs these are; gives how many have not answered besides.
-    pub(super) fn fetch_of_members(&self) -> Awaiting<(Vec<Fetched>, u32)> {
+    pub(crate) fn fetch_of_members(&self) -> Awaiting<(Vec<Fetched>, u32)> {
         let (give, awaiting) = Awaiting::new();
         let give = |MemberAnswers { list, missing }: MemberAnswers<Answer>| {
             let sockets = |answer| match answer {

@@ -62,6 +62,15 @@ pub(super) fn ask(
     awaiting
 }
 
+/// Whoever waits for an answer to what another member's application has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// The shard that gathers answers.
+    pub(crate) asker: ShardId,
+    /// Under which number.
+    pub(crate) token: u64,
+}
+
 /// Puts a question that only this shard is asked.
 pub(super) fn ask_here(
     core: &Rc<Core>,

@@ -18,7 +18,7 @@ use super::{
     handlers::DisconnectListener,
     joining,
     matching::{Auth, Rules},
-    questions,
+    questions::{self, Said},
     socket::Introduction,
 };
 use crate::{
@@ -401,9 +401,24 @@ impl Io {
         questions::answered(self.core(), from, answer);
     }
 
+    /// Something is done to a socket because of where it is, and not by whoever is linked here.
+    pub(crate) fn moves(&self, socket: SocketId, command: &SocketCommand) {
+        let (rooms, are_joined) = match command {
+            SocketCommand::Join(rooms) => (rooms, true),
+            SocketCommand::Leave(rooms) => (rooms, false),
+            _ => return,
+        };
+        self.core().on_moved.each(|listener| listener(socket, rooms, are_joined));
+    }
+
     /// Another shard's application said something.
     pub(crate) fn server_event(&self, from: ShardId, namespace: &str, said: &Arguments, token: Option<u64>) {
         let core = self.core();
+        let listener = core.on_said.borrow().clone();
+        let waits = token.map(|token| Said { asker: from, token });
+        if listener.is_some_and(|listener| listener(namespace, said, waits)) {
+            return;
+        }
         let name = arguments::decode::<(String,)>(&said.json, &[]);
         let mut listeners = 0;
         if let (Some(namespace), Ok((name,))) = (core.namespace_named(namespace), name) {

@@ -1,6 +1,8 @@
 // An emit to many, and what else can be said to many: which they are is gathered in copies, so that each can be used again.
 'use strict';
 
+const { commandMembers, socketsOfMembers } = require('./members.js');
+
 /** Names that are not for events. */
 const RESERVED = new Set(['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener']);
 
@@ -81,23 +83,28 @@ class Broadcast {
   }
 
   async allSockets() {
-    return new Set(this._sockets().map((socket) => socket.id));
+    return new Set((await this.fetchSockets()).map((socket) => socket.id));
   }
 
+  /** Those of this program come first, then those of other members of a cluster, or of other nodes. */
   async fetchSockets() {
-    return this._sockets();
+    const own = this._sockets();
+    return [...own, ...await socketsOfMembers(this)];
   }
 
   socketsJoin(rooms) {
     for (const socket of this._sockets()) socket.join(rooms);
+    commandMembers(this, { op: 'join', to: [].concat(rooms).map(String) });
   }
 
   socketsLeave(rooms) {
     for (const socket of this._sockets()) for (const room of [].concat(rooms)) socket.leave(room);
+    commandMembers(this, { op: 'leave', to: [].concat(rooms).map(String) });
   }
 
   disconnectSockets(close = false) {
     for (const socket of this._sockets()) socket.disconnect(close);
+    commandMembers(this, { op: 'disconnect', close });
   }
 
   /** Those who are meant, in the order in which Socket.IO's own adapter finds them. */

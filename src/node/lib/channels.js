@@ -70,25 +70,39 @@ class Channels {
     else asked?.reject(withCode(said.message, said.code));
   }
 
+  /** What is answered under the number that `write` is given. */
+  asked(write) {
+    return new Promise((resolve, reject) => {
+      this._mustHaveRoom();
+      this._send(write, { resolve, reject });
+    });
+  }
+
+  _mustHaveRoom() {
+    this._link.mustBeThere();
+    if (this._waiting.size + this._early.length >= WAITING_MAX) throw withCode('too much is asked of channels; wait for answers', 'busy');
+  }
+
   _ask(command, data) {
     return new Promise((resolve, reject) => {
-      this._link.mustBeThere();
-      if (this._waiting.size + this._early.length >= WAITING_MAX) throw withCode('too much is asked of channels; wait for answers', 'busy');
+      this._mustHaveRoom();
       const isBytes = data instanceof ArrayBuffer || ArrayBuffer.isView(data);
       if (isBytes) {
         const bytes = data instanceof ArrayBuffer ? Buffer.from(data) : Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-        this._send(JSON.stringify(command), [bytes], { resolve, reject });
+        this._send((number) => this._link.command(number, JSON.stringify(command), [bytes]), { resolve, reject });
       } else {
-        this._send(JSON.stringify({ ...command, data }), null, { resolve, reject });
+        const json = JSON.stringify({ ...command, data });
+        this._send((number) => this._link.command(number, json, null), { resolve, reject });
       }
     });
   }
 
-  _send(json, values, asked) {
+  /** Has `write` write something that is answered under the number it is given. */
+  _send(write, asked) {
     const ask = () => {
-      do this._number = (this._number + 1) | 0; while (this._waiting.has(this._number));
+      do this._number = (this._number + 1) | 0; while (this._number === 0 || this._waiting.has(this._number));
       this._waiting.set(this._number, asked);
-      this._link.command(this._number, json, values);
+      write(this._number);
     };
     if (this._isLinked) ask();
     else this._early.push(ask);

@@ -22,6 +22,7 @@ const IS_VOLATILE = 1;
 const NOT_TO_SENDER = 4;
 const IS_LOCAL = 8;
 const AND_CONNECTION = 1;
+const HAS_LEFT = 1;
 
 /** What became of an emit whose acknowledgement was waited for. */
 const ANSWERED = 0;
@@ -46,6 +47,8 @@ class Link {
     this.tables = [];
     this.acks = new Map();
     this.channels = new Channels(this);
+    /** Whether others may have clients: members of a cluster, or nodes. */
+    this.hasMembers = false;
     this.sessions = new Sessions();
     this.isClosing = false;
     /** What clients wait for, and how the program stops, once it does. */
@@ -216,6 +219,13 @@ class Link {
     this.soon();
   }
 
+  /** Asks the other members of a cluster, or other nodes, something; under a number that the answer will have, if there is one. */
+  askMembers(nsp, json, values = null, number = 0) {
+    if (this.first === undefined) return;
+    this.first.write(KIND.MEMBERS, 0, nsp.number, null, number, 0, json, values);
+    this.soon();
+  }
+
   /** The data of a socket may have been changed, or may be in this turn. */
   touched(socket) {
     this._touched.push(socket);
@@ -295,6 +305,8 @@ class Link {
       case KIND.CONNECTED: this._connected(frame); break;
       case KIND.DISCONNECTED: this._disconnected(frame); break;
       case KIND.REPLY: this.channels.replied(frame); break;
+      case KIND.SAID: this._said(frame); break;
+      case KIND.MOVED: this._find(frame)?._moved(JSON.parse(frame.text()), (frame.flags & HAS_LEFT) !== 0); break;
       case KIND.ASK: this.entering.asked(shard, stream, frame); break;
       case KIND.FIND: this.entering.wanted(stream, frame); break;
       case KIND.ENDED: this.server._numbers.ended(frame.namespace, frame.number); break;
@@ -303,6 +315,7 @@ class Link {
         const said = JSON.parse(frame.text());
         belongs(said);
         endIdsWith(said.id_end);
+        this.hasMembers = said.members === true;
         this.entering.recall(said.namespaces ?? [], () => {
           if (shard === 0) this.first = stream;
           this.greeted.push(stream);
@@ -362,6 +375,28 @@ class Link {
       const { json, values } = encode(args);
       this._ask(KIND.ACK, 0, socket, number, extra, json, values);
     };
+  }
+
+  /** The program of another member says something. */
+  _said(frame) {
+    const nsp = this.server._numbers.namespaces[frame.namespace];
+    const { number } = frame;
+    const said = frame.json(revive);
+    if ((frame.flags & WANTS_ACK) === 0) {
+      nsp.tellSaid(said);
+      return;
+    }
+    let isAnswered = false;
+    const period = this.owed.add();
+    const answer = (...args) => {
+      if (isAnswered) return;
+      isAnswered = true;
+      this.owed.settle(period);
+      const { json, values } = encode(args);
+      this.first.write(KIND.ANSWER, 0, nsp.number, null, number, 0, json, values);
+      this.soon();
+    };
+    if (!nsp.tellSaid([...said, answer])) answer();
   }
 
   _acked(frame) {

@@ -5,6 +5,7 @@ const { EventEmitter } = require('node:events');
 const { Adapter } = require('./adapter.js');
 const { Broadcast } = require('./broadcast.js');
 const { LightSocket, notKept } = require('./light.js');
+const { askMembers, sayToMembers } = require('./members.js');
 const { Socket } = require('./socket.js');
 const { Sockets } = require('./sockets.js');
 
@@ -92,15 +93,28 @@ class Namespace extends EventEmitter {
 
   disconnectSockets(close = false) { new Broadcast(this).disconnectSockets(close); }
 
-  /** Would tell other processes, which are told nothing. */
-  serverSideEmit(event) {
+  /** Tells the programs of the other members of a cluster, or of other nodes: they hear it as an event of the namespace. */
+  serverSideEmit(event, ...args) {
     if (RESERVED.has(event)) throw new Error(`"${String(event)}" is a reserved event name`);
+    const ack = typeof args.at(-1) === 'function' ? args.pop() : undefined;
+    if (ack === undefined) {
+      sayToMembers(this, [event, ...args]);
+    } else {
+      askMembers(this, [event, ...args]).then(
+        (answers) => ack(null, answers),
+        (error) => ack(error, error.responses ?? []),
+      );
+    }
     return true;
   }
 
-  async serverSideEmitWithAck(event) {
-    this.serverSideEmit(event);
-    return [];
+  serverSideEmitWithAck(event, ...args) {
+    return new Promise((resolve, reject) => {
+      this.serverSideEmit(event, ...args, (error, answers) => {
+        if (error) reject(Object.assign(error, { responses: answers }));
+        else resolve(answers);
+      });
+    });
   }
 
   // The rest is for this module alone.
@@ -213,6 +227,13 @@ class Namespace extends EventEmitter {
     if (handlers === undefined) return;
     event[0] = socket;
     for (const handler of handlers) handler.apply(undefined, event);
+  }
+
+  /** What the program of another member says; whether anybody hears it. */
+  tellSaid([event, ...args]) {
+    // Another program's "error" is none of this one's, unless it is waited for.
+    const isHeard = !RESERVED.has(event) && !this.isGone && this.listenerCount(event) > 0;
+    return isHeard && super.emit(event, ...args);
   }
 
   /** An event of the namespace's own. */

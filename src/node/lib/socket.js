@@ -307,6 +307,14 @@ class Socket extends Listeners {
     return true;
   }
 
+  /** Another member of a cluster has put it into rooms, or has taken it out of them. */
+  _moved(rooms, isOut) {
+    for (const room of rooms) {
+      if (isOut) this._depart(room);
+      else this._enter(room);
+    }
+  }
+
   /** Roadstead has given it a name. */
   _identify(shard, index, generation) {
     this._bits |= NAMED | (shard << SHARD);

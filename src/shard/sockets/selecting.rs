@@ -202,8 +202,9 @@ impl Shard {
                 self.ask_gathering(index, &gathering);
             }
             Task::Command(command) => {
-                let command = command.clone();
-                self.handle_socket_command(self.sockets.id_of(index), command);
+                let (id, command) = (self.sockets.id_of(index), command.clone());
+                self.sockets.io.moves(id, &command);
+                self.handle_socket_command(id, command);
             }
             Task::Tell { told: Told::Count, .. } => {}
             Task::Tell { told: Told::Ids, .. } => {

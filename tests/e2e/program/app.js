@@ -156,6 +156,9 @@ io.on('connection', (socket) => {
   socket.on('channel', (method, args, ack) => {
     channels[method](...args).then((answer) => (answer === undefined ? ack(null) : ack(null, answer)), (error) => ack(error.code));
   });
+  socket.on('all', (what, room, value, ack) => {
+    all[what](io.in(room), value).then((answer) => ack(null, answer), (error) => ack(error.message));
+  });
   socket.on('say to streams', (text) => streams.forEach((stream) => stream.write(`data: ${text}\n\n`)));
   socket.on('end streams', () => streams.splice(0).forEach((stream) => stream.end()));
   socket.on('loop', () => {
@@ -164,6 +167,24 @@ io.on('connection', (socket) => {
   socket.on('end', () => process.kill(process.pid, 'SIGKILL'));
   socket.on('put out', (close) => socket.disconnect(close));
 });
+
+/** What is asked of the sockets and programs of all nodes. */
+const all = {
+  async fetch(those, ms) {
+    const sockets = await those.timeout(ms).fetchSockets();
+    return sockets.map(({ id, rooms, data }) => [id, [...rooms].sort(), data]);
+  },
+  async join(those, room) { those.socketsJoin(room); },
+  async leave(those, room) { those.socketsLeave(room); },
+  async disconnect(those) { those.disconnectSockets(true); },
+  async say(_, value) { io.serverSideEmit('said by a program', value); },
+  async ask(_, value) { return io.serverSideEmitWithAck('asked by a program', value); },
+  async emit(those, value) {
+    for (const socket of await those.fetchSockets()) socket.emit('one by one', value);
+  },
+};
+io.on('said by a program', (value) => io.emit('heard of a program', value, process.pid));
+io.on('asked by a program', (value, ack) => ack([process.pid, value]));
 
 io.of('/guarded').use(async (socket, next) => {
   await new Promise((resolve) => setTimeout(resolve, 5));
