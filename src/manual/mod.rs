@@ -76,6 +76,7 @@ pub const PAGES: &[Page] = &[
     page!("proxy", Run),
     page!("storage", Run),
     page!("nodes", Run),
+    page!("cluster", Run),
     page!("operating", Run),
     page!("balance", Run),
     page!("restarting", Run),
