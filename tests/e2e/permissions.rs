@@ -172,7 +172,9 @@ const RIGHTS: [&str; 7] = ["subscribe", "publish", "presence", "history", "state
 
 impl TemporaryFile {
     pub fn holding(name: &str, text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("roadstead-e2e-{}-{name}", std::process::id()));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (process, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("roadstead-e2e-{process}-{number}-{name}"));
         std::fs::write(&path, text).expect("the temporary directory takes a file");
         Self(path)
     }
