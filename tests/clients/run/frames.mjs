@@ -90,7 +90,7 @@ async function listen(folder, name, handle) {
 export const frameChecks = {
   async 'a program asks for no clients before it can say something of them'() {
     const folder = await mkdtemp(join(tmpdir(), 'roadstead-links-'));
-    const hello = JSON.stringify({ protocol: PROTOCOL, server: version, shards: 2 });
+    const hello = JSON.stringify({ protocol: PROTOCOL, server: version, shards: 2, id_end: '4cd71b92ae' });
     const said = [];
     let greet;
     let pings = 0;
