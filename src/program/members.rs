@@ -117,7 +117,6 @@ impl Link {
         if let Some(ms) = asked.timeout {
             selected = selected.timeout(Duration::from_millis(ms).min(WAITED_MAX));
         }
-        let said = |json: &RawValue| Arguments { json: json.get().into(), attachments };
         match asked.op {
             Op::Join => selected.tell_members(MemberCommand::Join(asked.to)),
             Op::Leave => selected.tell_members(MemberCommand::Leave(asked.to)),
@@ -127,7 +126,8 @@ impl Link {
                 self.reply_later(number, async move { encode_fetched(&fetched.await) });
             }
             Op::Say => {
-                let said = said(asked.said.ok_or(FrameError::Json(kind))?);
+                let json = asked.said.ok_or(FrameError::Json(kind))?.get().into();
+                let said = Arguments { json, attachments };
                 match number {
                     0 => selected.tell_members(MemberCommand::Say(said)),
                     _ => {

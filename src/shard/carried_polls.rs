@@ -4,7 +4,7 @@
 //! has something to say, that has not heard from its channels' owners, or behind which another request has come, is answered where
 //! it is.
 
-use super::{connection::Flags, turn::Shard};
+use super::{connection::Flags, several::Several, turn::Shard};
 use crate::{
     mesh::{LeftPoll, Subscription},
     model::{ChannelName, Shown},
@@ -23,14 +23,8 @@ impl Shard {
         let is_waiting = poll.position.is_some()
             && poll.http.decoder.held_bytes() == 0
             && !self.pages.has_poll(self.lines.slab.id(index));
-        let travels = |channel| travels(channel, Shown::default());
-        is_waiting
-            && match self.severals.look(index) {
-                Some(several) => {
-                    several.is_silent() && several.parts.iter().all(|part| travels(&part.channel))
-                }
-                None => self.hub.only_channel(index).is_some_and(travels),
-            }
+        let is_silent = self.severals.look(index).is_none_or(Several::is_silent);
+        is_waiting && is_silent && self.all_channels(index, |channel| travels(channel, Shown::default()))
     }
 
     /// What another process has to know of a connection to answer it, if it is a poll.

@@ -5,10 +5,10 @@
 //!                                                   └── too long ──────────────────────────────────┘
 //! ```
 //!
-//! What goes on is a WebSocket whose application says that it may, with no answer to come; what has arrived of a
-//! message goes with it, and what has not been sent ([`super::unsent`]). Or an event stream, or
-//! a long poll that waits. Of one that speaks TLS the keys go beside its socket, and what has arrived of a record. Everybody else is told to come back. A client
-//! notices nothing but that it hears nothing for a while: what it sends meanwhile waits in its socket, which is never closed.
+//! What goes on is a WebSocket whose application says that it may, with no answer to come; what has arrived of a message goes
+//! with it, and what has not been sent ([`super::unsent`]). Or an event stream, or a long poll that waits. Of one that speaks
+//! TLS the keys go beside its socket, and what has arrived of a record. Everybody else is told to come back. A client notices
+//! nothing but that it hears nothing for a while: what it sends meanwhile waits in its socket, which is never closed.
 //!
 //! A shard hears from every other that it is at rest, and is so itself, [`UPGRADE_ROUNDS`] times: what a message has caused on
 //! another shard, and that on a third, has been handed out by then. What comes later shows in the positions: a connection
@@ -113,13 +113,18 @@ impl Shard {
             Session::EventStream if record.flags.has(Flags::KNOWN) => false,
             Session::EventStream => {
                 let shown = self.shown_to(index);
-                match self.severals.look(index) {
-                    Some(several) => several.parts.iter().all(|part| travels(&part.channel, shown)),
-                    None => self.hub.only_channel(index).is_some_and(|channel| travels(channel, shown)),
-                }
+                self.all_channels(index, |channel| travels(channel, shown))
             }
             Session::LongPoll(poll) => self.may_wait_elsewhere(index, poll, travels),
             _ => false,
+        }
+    }
+
+    /// Whether this holds for every channel that an event stream or a poll is about.
+    pub(super) fn all_channels(&self, index: u32, holds: impl Fn(&ChannelName) -> bool) -> bool {
+        match self.severals.look(index) {
+            Some(several) => several.parts.iter().all(|part| holds(&part.channel)),
+            None => self.hub.only_channel(index).is_some_and(holds),
         }
     }
 

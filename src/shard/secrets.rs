@@ -120,27 +120,29 @@ impl Secrets {
 
     /// The record of a connection, to look at.
     pub(super) fn look(&self, index: u32) -> Option<&Record> {
-        match self.places.get(index as usize).copied().unwrap_or(0) {
-            0 | FAILED => None,
-            place => self.records.look(place - 1),
-        }
+        self.records.look(self.place(index)?)
     }
 
     /// The record of a connection that has shaken hands.
     #[inline]
     pub(super) fn record(&mut self, index: u32) -> Option<&mut Record> {
-        match self.places.get(index as usize).copied().unwrap_or(0) {
-            0 | FAILED => None,
-            place => self.records.get(place - 1),
-        }
+        let place = self.place(index)?;
+        self.records.get(place)
     }
 
     /// The same, to be used now, with the place of its key.
     #[inline]
     pub(super) fn record_and_key(&mut self, index: u32, way: Way) -> Option<(&mut Record, KeyPlace<'_>)> {
-        match self.places.get(index as usize).copied().unwrap_or(0) {
-            0 | FAILED => None,
-            place => Some((self.records.get(place - 1)?, self.ready.lend(index, way))),
+        let place = self.place(index)?;
+        Some((self.records.get(place)?, self.ready.lend(index, way)))
+    }
+
+    /// Where the record of a connection is, if it has one.
+    #[inline]
+    fn place(&self, index: u32) -> Option<u32> {
+        match self.places.get(index as usize) {
+            None | Some(&(0 | FAILED)) => None,
+            Some(place) => Some(place - 1),
         }
     }
 

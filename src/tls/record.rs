@@ -57,6 +57,8 @@ impl Marks {
     const HAS_SAID_FAREWELL: u8 = 4;
     /// Something of it has been read.
     const HAS_BEEN_HEARD: u8 = 8;
+    /// What may have happened to a connection that goes on with another process.
+    const OF_OPEN: u8 = Self::OWES_UPDATE | Self::HAS_BEEN_HEARD;
 
     fn has(self, mark: u8) -> bool {
         self.0 & mark != 0

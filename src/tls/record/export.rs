@@ -43,8 +43,7 @@ impl Record {
             farewell: Alert::CloseNotify,
         });
         let is_whole = record.send.import(send) && record.receive.import(receive);
-        let is_open = marks & !(Marks::OWES_UPDATE | Marks::HAS_BEEN_HEARD) == 0
-            && usize::from(message_len) <= message.len();
+        let is_open = marks & !Marks::OF_OPEN == 0 && usize::from(message_len) <= message.len();
         (is_whole && is_open).then_some(record)
     }
 
