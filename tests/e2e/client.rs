@@ -332,3 +332,9 @@ impl Response {
 pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
+
+/// Each of them is answered once.
+#[track_caller]
+pub fn greet_all<'a>(clients: impl IntoIterator<Item = &'a mut Client>) {
+    clients.into_iter().for_each(|client| assert_eq!(client.request("GET", "/hello", "", b"").status, 200));
+}

@@ -7,7 +7,7 @@ use roadstead::limits::{
 use serde_json::json;
 
 use crate::{
-    client::Client,
+    client::{Client, greet_all},
     permissions::TemporaryFile,
     server::{Server, await_that},
     socket::WebSocket,
@@ -113,8 +113,7 @@ fn a_poll_that_is_ended_while_it_waits_for_its_page_leaves_it_to_no_other() {
     let (mut others, mut client) = (clients(&server, CLIENTS), server.connect());
     let mut admin = server.connect_admin();
     // Over TLS first requests wait for their turn.
-    let all = others.iter_mut().chain([&mut client]);
-    all.for_each(|one| assert_eq!(one.request("GET", "/hello", "", b"").status, 200));
+    greet_all(others.iter_mut().chain([&mut client]));
     let token = tokens::make(&json!({"sub": "42"}));
     server.pause(|| {
         others.iter_mut().for_each(|other| other.ask("GET", &large, "", b""));

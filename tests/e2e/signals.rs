@@ -1,37 +1,21 @@
 //! Signals that do not end the server: SIGHUP has the configuration read again, SIGUSR1 and SIGUSR2 do nothing.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use crate::{
+    permissions::TemporaryFile,
     server::{Server, await_that},
     socket::WebSocket,
 };
 
-/// A configuration file that is deleted with the value.
-struct File(PathBuf);
-
-impl File {
-    fn holding(name: &str, text: &str) -> Self {
-        let file =
-            Self(std::env::temp_dir().join(format!("roadstead-e2e-{}-{name}.toml", std::process::id())));
-        file.write(text);
-        file
-    }
-
+impl TemporaryFile {
     fn write(&self, text: &str) {
-        fs::write(&self.0, text).expect("the temporary directory takes a file");
+        fs::write(self.path(), text).expect("the temporary directory takes a file");
     }
 
     /// Two shards that read this file.
     fn serve(&self) -> Server {
-        let path = self.0.to_str().expect("the temporary directory has a plain name");
-        Server::launch(Server::command(2, &["127.0.0.1:0"], &[]).args(["--config", path]))
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        fs::remove_file(&self.0).expect("the file is still there");
+        Server::launch(Server::command(2, &["127.0.0.1:0"], &[]).args(["--config", self.path()]))
     }
 }
 
@@ -66,7 +50,7 @@ fn no_such_signal_ends_the_server() {
 
 #[test]
 fn a_key_that_is_exchanged_works_at_once_and_the_old_one_no_more_not_even_for_those_connected() {
-    let file = File::holding("keys", "[publish]\nkeys = [\"old\", \"other\"]\n");
+    let file = TemporaryFile::holding("keys.toml", "[publish]\nkeys = [\"old\", \"other\"]\n");
     let server = file.serve();
     let open = |key: &str| WebSocket::open(server.connect(), &format!("/channels/a?key={key}"), "");
     let (mut old, mut other) = (open("old"), open("other"));
@@ -86,7 +70,7 @@ fn a_key_that_is_exchanged_works_at_once_and_the_old_one_no_more_not_even_for_th
 
 #[test]
 fn limits_origins_and_the_level_of_the_log_change_and_what_cannot_is_named() {
-    let file = File::holding("limits", "[log]\nlevel = \"warn\"\n");
+    let file = TemporaryFile::holding("limits.toml", "[log]\nlevel = \"warn\"\n");
     let server = file.serve();
     let evil = "Origin: https://app.example\r\n";
     let status = |body: &[u8]| server.connect().request("POST", "/channels/a", evil, body).status;
@@ -113,7 +97,7 @@ fn limits_origins_and_the_level_of_the_log_change_and_what_cannot_is_named() {
 
 #[test]
 fn a_file_that_cannot_work_changes_nothing_and_says_why() {
-    let file = File::holding("invalid", "");
+    let file = TemporaryFile::holding("invalid.toml", "");
     let server = file.serve();
     for (text, why) in [
         (
@@ -128,7 +112,7 @@ fn a_file_that_cannot_work_changes_nothing_and_says_why() {
         assert!(server.log().contains(why), "{why}: {}", server.log());
         assert_eq!(server.admin("/config").json()["limits"]["publication_bytes_max"], 262_144);
     }
-    fs::remove_file(&file.0).expect("it is there");
+    fs::remove_file(file.path()).expect("it is there");
     server.reload("is refused; nothing has changed");
     file.write("");
     assert_eq!(server.connect().request("POST", "/channels/a", "", b"xyz").status, 200);
