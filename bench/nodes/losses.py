@@ -89,16 +89,28 @@ def raise_limits(clients):
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * clients + 1_000)), hard))
 
 
+def come(node, everybody, selector):
+    """They subscribe, and are all told so."""
+    for one in everybody:
+        one.come(node)
+        selector.register(one.sock, selectors.EVENT_READ, one)
+    hear_until(selector, lambda: all(one.is_told for one in everybody))
+
+
+def hear_until(selector, is_over, began=None):
+    """They hear what they are told, until it is over; none may be cut. It began now, or at some time before."""
+    began = began or time.monotonic()
+    while not is_over():
+        assert time.monotonic() - began < PATIENCE_S, "it takes too long"
+        for key, _ in selector.select(1):
+            assert key.data.hear()
+
+
 def killed(redis, nodes, followers, seconds):
     """Followers of one channel on a node that is killed while the other publishes."""
     doomed, other = nodes
     everybody, selector = [Follower("c") for _ in range(followers)], selectors.DefaultSelector()
-    for one in everybody:
-        one.come(doomed)
-        selector.register(one.sock, selectors.EVENT_READ, one)
-    while not all(one.is_told for one in everybody):
-        for key, _ in selector.select(1):
-            assert key.data.hear()
+    come(doomed, everybody, selector)
     last, count = [], int(max(seconds, 1) * 400)
     publisher = threading.Thread(target=lambda: last.append(publish(other, "c", count, 0.001)))
     began = time.monotonic()
@@ -148,18 +160,10 @@ def reconnects(redis, nodes, clients, channels):
     everybody = [Follower(f"c{number % channels}") for number in range(clients)]
     selector = selectors.DefaultSelector()
     for first in range(0, clients, 500):
-        lot = everybody[first:first + 500]
-        for one in lot:
-            one.come(doomed)
-            selector.register(one.sock, selectors.EVENT_READ, one)
-        while not all(one.is_told for one in lot):
-            for key, _ in selector.select(1):
-                assert key.data.hear()
+        come(doomed, everybody[first:first + 500], selector)
     for number in range(channels):
         publish(doomed, f"c{number}", 3, 0)
-    while any(one.offset < 2 for one in everybody):
-        for key, _ in selector.select(1):
-            assert key.data.hear()
+    hear_until(selector, lambda: all(one.offset >= 2 for one in everybody))
     # The last publication they have not seen.
     for one in everybody:
         one.offset -= 1
@@ -171,10 +175,7 @@ def reconnects(redis, nodes, clients, channels):
         one.come(other)
         selector.register(one.sock, selectors.EVENT_READ, one)
     wanted = {one: one.offset + 1 for one in everybody}
-    while any(one.offset < offset for one, offset in wanted.items()):
-        assert time.monotonic() - began < PATIENCE_S, "it takes too long"
-        for key, _ in selector.select(1):
-            assert key.data.hear()
+    hear_until(selector, lambda: all(one.offset >= offset for one, offset in wanted.items()), began)
     took = time.monotonic() - began
     calls = {name: count - before[name] for name, count in redis.calls(COMMANDS).items()}
     # Each node says every two seconds that it is there, by a script that has nothing to do with channels.
