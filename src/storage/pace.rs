@@ -4,12 +4,14 @@
 //! there is something to write or the disk is done, does not interrupt a turn, but waits for the shard to sleep, or for the
 //! scheduler's tick ([`work_in_background`]). And they are not left to the scheduler alone, which takes a core from a thread that
 //! goes on and on at its next tick only, four milliseconds later where the kernel has 250 of them a second. So they let others
-//! go first themselves: between records, and between the pages that a transaction writes. Where nobody else wants the core that
-//! costs nothing.
+//! go first themselves: between records, and between the pages that a transaction writes. They sleep for that, and do not yield:
+//! to yield is to ask the scheduler to choose, and it chooses the same thread again while the shard has had more than its share
+//! (`EEVDF`, Documentation/scheduler/sched-eevdf.rst), which let a turn wait for three times as long. Where nobody else wants the
+//! core that costs some hundredths of it.
 //!
 //! ```text
 //!   shard    ─turn─┤ sleeps          ├─turn──turn──turn─┤ tick            ├─turn …
-//!   writer      ↑  ├─≤ GIVE_WAY─ ⤴ ──┘                  ├─≤ GIVE_WAY─ ⤴ ──┘        yields
+//!   writer      ↑  ├─≤ GIVE_WAY─ ⤴ ──┘                  ├─≤ GIVE_WAY─ ⤴ ──┘        sleeps
 //!             wakes
 //! ```
 //!
@@ -31,6 +33,8 @@ use crate::ring::work_in_background;
 /// How long the thread goes on before it lets others have the core. A turn that it interrupts is longer by that, and by one
 /// record or page; of a core that a shard uses up it has a third, for a shard goes on until the scheduler's tick.
 const GIVE_WAY: Duration = Duration::from_millis(2);
+/// For how long it sleeps for that, and longer by the slack of its timer (50 us, prctl(2)).
+const AWAY: Duration = Duration::from_micros(10);
 
 thread_local! {
     /// Since when this thread has gone on, if it is one that gives way.
@@ -58,7 +62,7 @@ pub(super) fn begin() {
 pub(super) fn step() -> bool {
     let has_been_long = SINCE.get().is_some_and(|since| since.elapsed() >= GIVE_WAY);
     if has_been_long {
-        thread::yield_now();
+        thread::sleep(AWAY);
         begin();
     }
     has_been_long
@@ -119,6 +123,13 @@ mod tests {
         assert_eq!(cores_of(vec![CpuSet::MAX_CPU]), all, "there is no such core");
     }
 
+    /// How often this thread has left its core because it waited for something (`ru_nvcsw`, getrusage(2)).
+    fn waits() -> u64 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").expect("it is mounted");
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).expect("a line");
+        line.trim().parse().expect("a number")
+    }
+
     #[test]
     fn a_thread_that_gives_way_does_so_when_it_has_gone_on_for_long_and_others_never_do() {
         let goes_on = || {
@@ -129,7 +140,9 @@ mod tests {
         assert!(!step(), "it is not one of those");
         begin();
         goes_on();
+        let before = waits();
         assert!(step());
+        assert!(waits() > before, "it has left the core, and not only offered it");
         goes_on();
         assert!(step(), "and again");
         begin();
