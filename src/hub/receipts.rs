@@ -38,8 +38,7 @@ type Way = (ShardId, ShardId);
 /// The receipts that have come, and who waits for others.
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
-    /// The last receipt of each way before which everything has been handed out.
-    reached: FxHashMap<Way, u64>,
+    reached: Reached,
     /// Receipts behind something that waits to be handed out, oldest first.
     open: FxHashMap<Way, VecDeque<(u64, Waiting)>>,
     /// Channels whose next publication is held back, and since when. They count as being in the fan-out.
@@ -56,6 +55,38 @@ pub(super) struct Receipts {
     is_fresh: bool,
 }
 
+/// The last receipt of each way before which everything has been handed out, by origin and by owner; 0 if there is none.
+#[derive(Debug, Default)]
+struct Reached(Vec<Vec<u64>>);
+
+impl Reached {
+    fn get(&self, (origin, owner): Way) -> u64 {
+        let of_origin = self.0.get(usize::from(origin.0));
+        of_origin.and_then(|numbers| numbers.get(usize::from(owner.0))).copied().unwrap_or(0)
+    }
+
+    /// Everything before this receipt has been handed out, too; the last of which that is so.
+    fn raise(&mut self, (origin, owner): Way, number: u64) -> u64 {
+        let (origin, owner) = (usize::from(origin.0), usize::from(owner.0));
+        if self.0.len() <= origin {
+            self.0.resize(origin + 1, Vec::new());
+        }
+        let numbers = &mut self.0[origin];
+        if numbers.len() <= owner {
+            numbers.resize(owner + 1, 0);
+        }
+        numbers[owner] = number.max(numbers[owner]);
+        numbers[owner]
+    }
+
+    /// Forgets what has come of a shard, and through it.
+    fn forget(&mut self, shard: ShardId) {
+        let shard = usize::from(shard.0);
+        self.0.get_mut(shard).into_iter().for_each(Vec::clear);
+        self.0.iter_mut().filter_map(|numbers| numbers.get_mut(shard)).for_each(|number| *number = 0);
+    }
+}
+
 impl Receipts {
     /// Whether something before a publication may not have been handed out.
     pub(super) fn hold(&self, publication: &Publication) -> bool {
@@ -70,8 +101,7 @@ impl Receipts {
         }
         let is_missing = |&(owner, number): &(ShardId, u64)| {
             let way = (after.origin, owner);
-            let has_come =
-                self.muted.contains(owner) || self.reached.get(&way).is_some_and(|at| *at >= number);
+            let has_come = self.reached.get(way) >= number || self.muted.contains(owner);
             (!has_come).then_some((way, number))
         };
         after.receipts.iter().find_map(is_missing)
@@ -113,11 +143,10 @@ impl Receipts {
     }
 
     fn reach(&mut self, way: Way, number: u64) {
-        let reached = self.reached.entry(way).or_default();
-        *reached = number.max(*reached);
+        let reached = self.reached.raise(way, number);
         let Some(awaited) = self.awaited.get_mut(&way) else { return };
         while let Some(Reverse((next, channel))) = awaited.peek().copied()
-            && next <= *reached
+            && next <= reached
         {
             awaited.pop();
             self.ready.push(channel);
@@ -178,8 +207,8 @@ impl Hub {
                 continue;
             }
             let (audience, receipts) = (&mut self.channels[index].audience, &mut self.receipts);
-            let is_held = audience.go_on(|publication| !is_too_much && receipts.hold(publication));
-            match audience.held_back().filter(|_| is_held).and_then(|next| receipts.missing(next)) {
+            let missing = |publication: &Publication| receipts.missing(publication).filter(|_| !is_too_much);
+            match audience.go_on(missing) {
                 Some((way, number)) => {
                     receipts.awaited.entry(way).or_default().push(Reverse((number, index)));
                 }
@@ -220,7 +249,7 @@ impl Hub {
     /// A shard has lost everything: it gives no receipt that it was asked for, and has asked for none.
     pub(super) fn lose_receipts(&mut self, lost: ShardId) {
         let Receipts { reached, open, .. } = &mut self.receipts;
-        reached.retain(|way, _| way.0 != lost && way.1 != lost);
+        reached.forget(lost);
         open.retain(|way, _| way.0 != lost && way.1 != lost);
         self.receipts.lost.insert(lost);
         self.receipts.mute(&[lost].into_iter().collect());

@@ -126,7 +126,8 @@ mod tests {
     /// How often this thread has left its core because it waited for something (`ru_nvcsw`, getrusage(2)).
     fn waits() -> u64 {
         let status = std::fs::read_to_string("/proc/thread-self/status").expect("it is mounted");
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).expect("a line");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).expect("a line");
         line.trim().parse().expect("a number")
     }
 

@@ -21,13 +21,14 @@ impl Audience {
         pending.burst.get(pending.held?)
     }
 
-    /// Lets what was held back go on, up to the next that is to be; tells whether that is the same as before.
-    pub(in crate::hub) fn go_on(&mut self, holds: impl Fn(&Publication) -> bool) -> bool {
-        let Some(pending) = self.pending.as_deref_mut() else { return false };
-        let Some(before) = pending.held else { return false };
-        let next = pending.burst[before..].iter().position(|publication| holds(publication));
-        pending.held = next.map(|next| before + next);
-        pending.held == Some(before)
+    /// Lets what was held back go on, up to the next that is to be; tells what that lacks if it is the same as before.
+    pub(in crate::hub) fn go_on<T>(&mut self, lacks: impl Fn(&Publication) -> Option<T>) -> Option<T> {
+        let pending = self.pending.as_deref_mut()?;
+        let before = pending.held?;
+        let mut behind = pending.burst[before..].iter().enumerate();
+        let next = behind.find_map(|(at, publication)| Some((before + at, lacks(publication)?)));
+        pending.held = next.as_ref().map(|(at, _)| *at);
+        next.filter(|(at, _)| *at == before).map(|(_, lacking)| lacking)
     }
 }
 

@@ -353,10 +353,11 @@ fn what_is_held_back_lets_nothing_behind_it_pass_and_newcomers_get_what_is_their
     audience.admit(3, Transport::Json, at(6));
     push_held(&mut audience, 9);
     assert_eq!(drain_to_held(&mut audience, 1), [""; 0]);
-    assert!(!audience.go_on(|publication| publication.position.offset == 9), "it goes on up to the next");
+    let lacks = |publication: &Publication| (publication.position.offset == 9).then_some(());
+    assert_eq!(audience.go_on(lacks), None, "it goes on up to the next");
     assert_eq!(drain_to_held(&mut audience, 1), ["[1, 3] [7, 8]"], "in the same turn");
-    assert!(audience.go_on(|publication| publication.position.offset == 9), "it is the same as before");
-    assert!(!audience.go_on(|_| false));
+    assert_eq!(audience.go_on(lacks), Some(()), "it is the same as before");
+    assert_eq!(audience.go_on(|_| None::<()>), None);
     assert_eq!(drain(&mut audience), ["[1, 3, 2] [9]"]);
 }
 
@@ -371,7 +372,7 @@ fn newcomers_alone_wait_for_what_is_held_back_unless_they_are_ahead_of_it() {
     push(&mut audience, 6..=6);
     audience.announce(at(7));
     assert_eq!(drain_to_held(&mut audience, 1), [""; 0]);
-    assert!(!audience.go_on(|_| false));
+    assert_eq!(audience.go_on(|_| None::<()>), None);
     assert_eq!(drain(&mut audience), ["[3] [5, 6]", "[2] [6]", "[3, 2] ![]"]);
     assert!(audience.held_back().is_none());
 }
