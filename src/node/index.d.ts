@@ -334,6 +334,14 @@ export interface Channels {
 }
 export declare const channels: Channels;
 
+/** What a program may export by default to answer HTTP; `port` (3000, or what the environment's `PORT` says) and `hostname` count
+ *  where it listens on nothing itself. */
+export interface FetchProgram {
+  fetch(request: Request): Response | Promise<Response>;
+  port?: number | string;
+  hostname?: string;
+}
+
 declare const io: {
   (srv?: HTTPServer | number, opts?: Partial<ServerOptions>): Server;
   (opts?: Partial<ServerOptions>): Server;

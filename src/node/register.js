@@ -2,9 +2,11 @@
 // for `roadstead` where it is not.
 'use strict';
 
+const http = require('node:http');
 const module_ = require('node:module');
 const path = require('node:path');
 const { pathToFileURL } = require('node:url');
+const { isMainThread, MessageChannel } = require('node:worker_threads');
 
 const OURS = path.join(__dirname, 'index.js');
 
@@ -24,6 +26,18 @@ if (typeof module_.register !== 'function') {
   console.error(`roadstead: Node.js ${process.versions.node} is too old; install 18.19, 20.6 or a newer one`);
   process.exit(1);
 }
-module_.register(pathToFileURL(path.join(__dirname, 'hooks.mjs')));
-
+const hooks = pathToFileURL(path.join(__dirname, 'hooks.mjs'));
 require('./lib/capture.js').install();
+if (isMainThread) {
+  const { port1, port2 } = new MessageChannel();
+  module_.register(hooks, { data: { main: port2 }, transferList: [port2] });
+  const fetching = require('./lib/fetching.js');
+  fetching.find(port1, (port, hostname) => {
+    const { Server } = require('./lib/server.js');
+    const io = Server.made ?? new Server();
+    // One that is attached listens when its server does.
+    if (io.httpServer === undefined) io.attach(http.createServer(fetching.answer)).httpServer.listen(port, hostname);
+  });
+} else {
+  module_.register(hooks);
+}

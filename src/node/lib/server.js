@@ -5,6 +5,7 @@ const { EventEmitter } = require('node:events');
 const http = require('node:http');
 const https = require('node:https');
 const capture = require('./capture.js');
+const fetching = require('./fetching.js');
 const { link } = require('./link.js');
 const { Namespace } = require('./namespace.js');
 const { Numbers } = require('./numbers.js');
@@ -13,6 +14,9 @@ const { ParentNamespace } = require('./parent.js');
 const { unsupported, warnOnce } = require('./refusals.js');
 
 class Server {
+  /** The first that the program has made. */
+  static made;
+
   constructor(srv, opts = {}) {
     if (typeof srv === 'object' && srv !== null && typeof srv.listen !== 'function') {
       opts = srv;
@@ -30,6 +34,7 @@ class Server {
     this.eio = this.engine;
     this.httpServer = undefined;
     this.sockets = this.of('/');
+    Server.made ??= this;
     if (srv || typeof srv === 'number') this.attach(srv);
   }
 
@@ -50,7 +55,7 @@ class Server {
     options.check(opts);
     this.opts = Object.assign(opts, this.opts);
     const port = ['number', 'string'].includes(typeof srv) ? Number(srv) : undefined;
-    const own = port === undefined ? srv : http.createServer((_, response) => response.writeHead(404).end());
+    const own = port === undefined ? srv : http.createServer(fetching.answer);
     if (own instanceof https.Server || !(own instanceof http.Server)) {
       throw unsupported('a server that is not one of node:http', 'give Roadstead the certificate ([tls]) and make the server with http.createServer');
     }

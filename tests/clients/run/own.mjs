@@ -177,6 +177,35 @@ export const own = {
     await server.stop();
   },
 
+  async 'a program that exports fetch answers requests with it, and its clients connect as ever'() {
+    const server = await start('roadstead', 'fetching.mjs');
+    const page = await fetch(`${server.url}/?a=1&b=%20`);
+    assert.deepEqual([page.status, page.headers.get('content-type'), page.headers.get('x-method'), page.headers.getSetCookie()], [203, 'text/plain', 'GET', ['a=1', 'b=2']]);
+    assert.equal(await page.text(), '?a=1&b=%20 from 127.0.0.1');
+    const answer = async (path, body) => {
+      const response = await fetch(server.url + path, { method: body === undefined ? 'GET' : 'POST', body });
+      return [response.status, Buffer.from(await response.arrayBuffer())];
+    };
+    assert.deepEqual(await answer('/text', 'grüße'), [200, Buffer.from('GRÜSSE')]);
+    const large = Buffer.alloc(3_000_000, 'abcdefg');
+    assert.deepEqual(await answer('/bytes', large), [200, large]);
+    assert.deepEqual(await answer('/slowly'), [200, Buffer.from('one two')]);
+    assert.deepEqual(await answer('/nothing'), [404, Buffer.alloc(0)]);
+    for (const path of ['/throw', '/undefined']) assert.equal((await answer(path))[0], 500);
+    await until('it says why', () => ['nobody catches this', 'has to return a Response'].every((text) => server.output().includes(text)));
+    const [ann] = await people(server.url, 'websocket', 1);
+    ann.leave();
+    await server.stop();
+  },
+
+  async 'a program that exports fetch answers with it on the port of its Socket.IO server'() {
+    const server = await start('roadstead', 'fetching.cjs');
+    assert.equal(await (await fetch(server.url, { method: 'DELETE' })).text(), 'DELETE here');
+    const [ann] = await people(server.url, 'websocket', 1);
+    ann.leave();
+    await server.stop();
+  },
+
   async 'a client that says what no client can say is put out, and the program goes on'() {
     const server = await start('roadstead', 'lasting.mjs');
     const [ann] = await people(server.url, 'websocket', 1, [{ auth: { user: 'ann' } }]);

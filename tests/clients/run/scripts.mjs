@@ -1,5 +1,6 @@
 // What people do with each program. A script returns what is to be the same on both sides: everybody's log, and what else it saw.
 
+import assert from 'node:assert/strict';
 import { until } from '../server.mjs';
 import { people, person } from './people.mjs';
 
@@ -66,6 +67,43 @@ export const scripts = {
     bob.socket.io.engine.close();
     await cat.hears('user left', 2);
     return logs(ann, bob, cat);
+  },
+
+  async 'crud.ts'({ url }, way) {
+    const [ann, bob] = await people(url, way, 2);
+    const [made] = await ann.asks('item:create', { title: 'tea', isDone: false });
+    await bob.hears('item:created');
+    const id = made.data;
+    assert.match(id, /^[0-9a-f-]{36}$/);
+    await bob.asks('item:create', { title: '' });
+    await bob.asks('item:create', null);
+    await bob.asks('item:read', id);
+    await bob.asks('item:update', { id, title: 'green tea', isDone: true });
+    await ann.hears('item:updated');
+    await ann.asks('item:update', { id: 'another', title: 'x', isDone: true });
+    await ann.asks('item:list');
+    await ann.asks('item:delete', id);
+    await bob.hears('item:deleted');
+    await bob.asks('item:delete', id);
+    await bob.asks('item:read', id);
+    const handshake = await fetch(`${url}/socket.io/?EIO=4&transport=polling`, { headers: { origin: 'http://localhost:4200' } });
+    const cors = handshake.headers.get('access-control-allow-origin');
+    return { cors, heard: JSON.parse(JSON.stringify(logs(ann, bob)).replaceAll(id, 'ID')) };
+  },
+
+  async 'todos.ts'({ url }, way) {
+    const stranger = person(url, way);
+    await stranger.hears('connect_error');
+    const [ann, bob] = await people(url, way, 2, [{ auth: { name: 'ann' } }, { auth: { name: 'bob' } }]);
+    ann.socket.emit('add', 'tea');
+    await Promise.all([ann, bob].map((one) => one.hears('todos', 2)));
+    bob.socket.emit('add', 'cake');
+    await Promise.all([ann, bob].map((one) => one.hears('todos', 3)));
+    await bob.asks('toggle', 0);
+    await Promise.all([ann, bob].map((one) => one.hears('todos', 4)));
+    await ann.asks('toggle', 7);
+    await Promise.all([ann, bob].map((one) => one.hears('todos', 5)));
+    return logs(stranger, ann, bob);
   },
 
   async 'private.js'({ url }, way) {

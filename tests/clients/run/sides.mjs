@@ -26,7 +26,8 @@ export function programOf(name) {
  */
 export async function start(side, name, { env = {} } = {}) {
   const [command, args] = sides[side](programOf(name), ['0']);
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  const loads = name.endsWith('.ts') ? { NODE_OPTIONS: `--import=${import.meta.resolve('tsx')}` } : {};
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...loads, ...env } });
   const exited = once(child, 'exit');
   running.add(child);
   exited.then(() => running.delete(child));
