@@ -156,7 +156,7 @@ impl Shard {
             trail.forget_here(hub, sockets);
             trail.forget(self.id, ways);
         }
-        trail.forget_sent(ways);
+        trail.forget_sent(self.id, ways);
         if trail.is_over(self.id, ways) {
             trails.remove(&issuer);
             return false;
@@ -306,9 +306,10 @@ impl Shard {
         }
         let key = self.hub.channel_key(channel);
         let Asks { trails, ways, lease, .. } = &mut self.asks;
-        let mut receipts = SmallVec::new();
-        for sent in trails.get_mut(&issuer)?.elsewhere(key) {
-            if ways.is_over(sent.way, sent.number) {
+        let (trail, mut receipts) = (trails.get_mut(&issuer)?, SmallVec::new());
+        let waits_at = trail.waits_at(self.id);
+        for sent in trail.elsewhere(key) {
+            if sent.is_over(waits_at, ways) {
                 continue;
             }
             if sent.receipt == 0 {

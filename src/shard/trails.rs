@@ -62,6 +62,13 @@ pub(super) struct Sent {
     is_plain: bool,
 }
 
+impl Sent {
+    /// Whether it has taken effect everywhere. Something may wait at one shard still to be handed out there.
+    pub(super) fn is_over(&self, waits_at: Option<ShardId>, ways: &Ways) -> bool {
+        ways.is_over(self.way, self.number) && Some(self.way) != waits_at
+    }
+}
+
 impl Asked {
     fn is_selection(&self) -> bool {
         matches!(self, Self::Selection(_))
@@ -169,9 +176,15 @@ impl Trail {
         self.sent.iter_mut().filter(move |sent| sent.channel != Some(key))
     }
 
+    /// The shard, if it is this one, of which a publication has not been handed out here. How far those are on other shards is
+    /// told by marks, but not how far they are here.
+    pub(super) fn waits_at(&self, me: ShardId) -> Option<ShardId> {
+        self.here.iter().any(Asked::is_publication).then_some(me)
+    }
+
     /// Forgets what has taken effect everywhere. What has on this shard is forgotten before.
     pub(super) fn forget(&mut self, me: ShardId, ways: &Ways) {
-        self.forget_sent(ways);
+        self.forget_sent(me, ways);
         let is_over_here = !self.here.iter().any(Asked::is_publication);
         match is_over_here && self.sent.is_empty() {
             true => self.touched.clear(),
@@ -180,8 +193,9 @@ impl Trail {
     }
 
     /// Forgets of what was sent through each shard that all of it has taken effect everywhere.
-    pub(super) fn forget_sent(&mut self, ways: &Ways) {
-        self.sent.retain(|sent| !ways.is_over(sent.way, sent.number));
+    pub(super) fn forget_sent(&mut self, me: ShardId, ways: &Ways) {
+        let waits_at = self.waits_at(me);
+        self.sent.retain(|sent| !sent.is_over(waits_at, ways));
     }
 
     pub(super) fn is_over(&self, me: ShardId, ways: &Ways) -> bool {

@@ -287,3 +287,47 @@ fn what_a_client_sends_to_a_room_stands_behind_nobody_elses_that_waits_for_anoth
 fn what_the_application_sends_to_a_room_keeps_its_order_whoever_it_is_sent_for() {
     assert_eq!(one_behind_another(false), [vec![], vec![2, 3]]);
 }
+
+/// A burst to rooms of both shards, of which a turn can hand out a part only, while the issuer goes on and the shards have their
+/// turns in any order. Whether all whom it is for have heard it in the order asked.
+fn is_burst_in_order(seed: u64) -> bool {
+    const MEMBERS: usize = 16;
+    const EVENTS: u32 = 600;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut world = World::new(2, rng.u64(..), register);
+    let issuer = world.enter(0);
+    let members: Vec<_> = (0..MEMBERS).map(|_| world.enter(rng.u16(0..2) * (seed % 2) as u16)).collect();
+    let rooms: Vec<_> = (0..6).map(|room| format!("room-{room}")).collect();
+    for member in &members {
+        let joins: Vec<_> = rooms.iter().cloned().map(Wish::Join).collect();
+        world.say(*member, &format!("2{}", json!(["ask", 0, joins])));
+    }
+    world.shards.settle();
+    let mut number = 0;
+    while number < EVENTS {
+        let emit = |number: u32| Wish::Emit {
+            rooms: vec![rooms[number as usize % rooms.len()].clone()],
+            except: Vec::new(),
+            number,
+            is_relayed: true,
+        };
+        let burst: Vec<_> = (number..EVENTS.min(number + rng.u32(1..60))).map(emit).collect();
+        number += burst.len() as u32;
+        world.say(issuer, &format!("2{}", json!(["ask", 0, burst])));
+        (0..rng.usize(0..6)).for_each(|_| world.shards.turn(rng.usize(0..2)));
+    }
+    world.shards.settle();
+    members.iter().all(|member| {
+        let events = world.take_heard(*member);
+        let numbers = events.iter().map(|event| serde_json::from_str::<(String, u32, u32)>(&event[2..]));
+        numbers.map(|event| event.expect("an event").2).eq(0..EVENTS)
+    })
+}
+
+#[test]
+fn a_burst_for_which_turns_have_no_room_is_heard_in_the_order_asked() {
+    for seed in seeds(SEEDS).0 {
+        let _replay = Replay(seed);
+        assert!(is_burst_in_order(seed));
+    }
+}
