@@ -66,6 +66,8 @@ pub const MESH_LINK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Subscribers that a shard hands publications to in one turn, about two milliseconds of a core; the rest follow in the
 /// next turns, and everything else has its share in between. What a client asks takes three turns.
 pub const FANOUT_PER_TURN: usize = 512;
+/// As many of them take the room of one if they have something that waits to be sent already: they need no send of their own.
+pub const FANOUT_JOINED_PER_ONE: usize = 8;
 /// Bytes given to the kernel to be sent in one turn, sealed where TLS is spoken, a millisecond or two of a core; what is left
 /// is sent in the next turns, and is shared by all its subscribers until then.
 pub const SENT_BYTES_PER_TURN: usize = 4 * 1024 * 1024;

@@ -12,7 +12,7 @@ use std::{collections::HashSet, rc::Rc};
 use super::{
     encode::encode_fanout,
     kept_encodings::KeptEncodings,
-    lines::{Broadcast, Delivery},
+    lines::{Broadcast, Delivery, Given},
     outbox::Outbox,
     several::Around,
     shown::{Astray, Snapshots, told_up_to},
@@ -22,7 +22,8 @@ use super::{
 use crate::{
     hub::{Fanout, FanoutLimit},
     limits::{
-        FANOUT_PER_TURN, LARGE_BYTES_PER_TURN, Limits, SMALL_BYTES_PER_TURN, SlowConsumer, WAIT_US_BOUNDS,
+        FANOUT_JOINED_PER_ONE, FANOUT_PER_TURN, LARGE_BYTES_PER_TURN, Limits, SMALL_BYTES_PER_TURN,
+        SlowConsumer, WAIT_US_BOUNDS,
     },
     model::{ChannelName, CloseReason, Position, Transport, Work},
     ring::Encoded,
@@ -39,8 +40,8 @@ pub(super) struct FanoutScratch {
     /// Bytes of small publications, and of large ones, that may still be sent in this turn.
     small_bytes: usize,
     large_bytes: usize,
-    /// Bytes that had been sent in this turn before what is being handed out.
-    given_before: usize,
+    /// What had been given in this turn before what is being handed out.
+    before: Given,
     /// Large publications that others are to be given.
     kept: KeptEncodings<KeptKey>,
     pub(super) bytes: Vec<u8>,
@@ -62,16 +63,17 @@ impl FanoutScratch {
         (self.small_bytes, self.large_bytes) = (SMALL_BYTES_PER_TURN, LARGE_BYTES_PER_TURN);
     }
 
-    /// So many subscribers are handed something, before which so many bytes have been sent in this turn.
-    fn note_begun(&mut self, subscribers: usize, given_bytes: usize) {
+    /// So many subscribers are handed something.
+    fn note_begun(&mut self, subscribers: usize, before: Given) {
         self.room = self.room.saturating_sub(subscribers);
-        self.given_before = given_bytes;
+        self.before = before;
     }
 
-    /// So many bytes have been sent in this turn, with what has just been handed out. Of what is large counts what is to be
-    /// sent, for not all of it is at once.
-    fn note_given(&mut self, large_bytes: usize, given_bytes: usize) {
-        let given = given_bytes - self.given_before;
+    /// It has been. Of what is large the bytes count that are to be sent, for not all of them are at once. Who had something that
+    /// waits to be sent already takes a part of the room only.
+    fn note_given(&mut self, large_bytes: usize, after: Given) {
+        let (given, joined) = (after.bytes - self.before.bytes, after.joined - self.before.joined);
+        self.room += joined - joined.div_ceil(FANOUT_JOINED_PER_ONE);
         match large_bytes {
             0 => self.small_bytes = self.small_bytes.saturating_sub(given),
             bytes => self.large_bytes = self.large_bytes.saturating_sub(bytes.max(given)),
@@ -139,7 +141,7 @@ impl Shard {
             }
             let large_bytes = if fanout.is_large { fanout.bytes() * subscribers } else { 0 };
             let scratch = &mut self.fanout;
-            scratch.note_begun(subscribers, self.lines.given_bytes());
+            scratch.note_begun(subscribers, self.lines.given());
             for transport in Transport::ALL {
                 let slow_consumer = slow_consumer_of(transport, &self.limits);
                 let (lines, report, astray) = (&mut self.lines, &mut self.report, &mut scratch.astray);
@@ -181,7 +183,7 @@ impl Shard {
                     }
                 }
             }
-            self.fanout.note_given(large_bytes, self.lines.given_bytes());
+            self.fanout.note_given(large_bytes, self.lines.given());
         }
         if any {
             self.after_fan_out();
@@ -325,23 +327,28 @@ mod tests {
     #[test]
     fn a_turn_gives_so_many_subscribers_so_many_small_bytes_and_so_many_large_ones() {
         let mut scratch = FanoutScratch::default();
+        let given = |bytes, joined| Given { bytes, joined };
         let left = |scratch: &FanoutScratch| {
             let FanoutScratch { room, small_bytes, large_bytes, .. } = scratch;
             (FANOUT_PER_TURN - room, SMALL_BYTES_PER_TURN - small_bytes, LARGE_BYTES_PER_TURN - large_bytes)
         };
         scratch.begin_turn();
-        scratch.note_begun(10, 100);
-        scratch.note_given(0, 1_100);
+        scratch.note_begun(10, given(100, 0));
+        scratch.note_given(0, given(1_100, 0));
         assert_eq!(left(&scratch), (10, 1_000, 0));
+        // Who has something that waits already takes an eighth, of which a part is a whole.
+        scratch.note_begun(20, given(1_100, 3));
+        scratch.note_given(0, given(1_100, 20));
+        assert_eq!(left(&scratch), (10 + 20 - 17 + 3, 1_000, 0));
         // Of what is large less leaves at once than is to be sent, or more, where it leaves as another encoding.
-        scratch.note_begun(5, 1_100);
-        scratch.note_given(5_000, 1_400);
-        assert_eq!(left(&scratch), (15, 1_000, 5_000));
-        scratch.note_begun(1, 1_400);
-        scratch.note_given(5_000, 8_400);
-        assert_eq!(left(&scratch), (16, 1_000, 12_000));
-        scratch.note_begun(FANOUT_PER_TURN, 8_400);
-        scratch.note_given(usize::MAX, 8_400);
+        scratch.note_begun(5, given(1_100, 0));
+        scratch.note_given(5_000, given(1_400, 0));
+        assert_eq!(left(&scratch), (21, 1_000, 5_000));
+        scratch.note_begun(1, given(1_400, 0));
+        scratch.note_given(5_000, given(8_400, 0));
+        assert_eq!(left(&scratch), (22, 1_000, 12_000));
+        scratch.note_begun(FANOUT_PER_TURN, given(8_400, 0));
+        scratch.note_given(usize::MAX, given(8_400, 0));
         assert_eq!(left(&scratch), (FANOUT_PER_TURN, 1_000, LARGE_BYTES_PER_TURN));
         scratch.begin_turn();
         assert_eq!(left(&scratch), (0, 0, 0));
@@ -363,7 +370,7 @@ mod tests {
         shard.lines.flush();
         let limit = shard.limit_of_fanout().expect("what is small is handed out");
         assert_eq!((limit.small_bytes, limit.large_bytes), (SMALL_BYTES_PER_TURN, 0));
-        shard.fanout.note_begun(FANOUT_PER_TURN, 0);
+        shard.fanout.note_begun(FANOUT_PER_TURN, Given::default());
         assert!(shard.limit_of_fanout().is_none(), "so many have been given something");
         shard.begin_drain();
         let limit = shard.limit_of_fanout().expect("there is no other turn");

@@ -17,7 +17,10 @@ use std::collections::VecDeque;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-pub(super) use self::delivery::{Broadcast, Delivery};
+pub(super) use self::{
+    delivery::{Broadcast, Delivery},
+    flush::Given,
+};
 use self::{flush::Sending, slow::Slow};
 
 use super::{

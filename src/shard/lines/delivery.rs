@@ -109,9 +109,13 @@ impl Lines {
                 }
             }
         }
+        let joins = queued > 0 && dropped == 0;
         // More may come before it has.
         let admitted = if has_its_turn { Class::Publication } else { Class::Last };
         let room = self.outbox.push(&mut record.queue, in_flight, admitted, frame);
+        if joins {
+            self.note_joined();
+        }
         match (self.after_saying(index, Class::Publication, room), dropped) {
             (Room::Slow, _) => Delivery::Slow,
             (Room::Enough | Room::Pause, 0) => Delivery::Queued,

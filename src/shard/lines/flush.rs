@@ -21,10 +21,18 @@ use crate::{
     shard::connection::Flags,
 };
 
+/// What a turn has given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::shard) struct Given {
+    /// Bytes to the kernel.
+    pub(in crate::shard) bytes: usize,
+    /// Frames to subscribers that only came behind others of their connections, and leave with them.
+    pub(in crate::shard) joined: usize,
+}
+
 /// What a turn has sent, and how much more it may.
 pub(super) struct Sending {
-    /// Bytes given to the kernel in this turn.
-    given_bytes: usize,
+    given: Given,
     /// So many may have been before more waits.
     until_bytes: usize,
     /// Whether this turn sends everything, however much it is.
@@ -38,14 +46,19 @@ const FOLLOWING_BYTES: usize = SENT_BYTES_PER_TURN - LARGE_BYTES_PER_TURN - SMAL
 
 impl Default for Sending {
     fn default() -> Self {
-        Self { given_bytes: 0, until_bytes: FOLLOWING_BYTES, sends_all: false, left_over_bytes: 0 }
+        Self { given: Given::default(), until_bytes: FOLLOWING_BYTES, sends_all: false, left_over_bytes: 0 }
     }
 }
 
 impl Lines {
-    /// Bytes given to the kernel in this turn.
-    pub(in crate::shard) fn given_bytes(&self) -> usize {
-        self.sending.given_bytes
+    /// What has been given in this turn.
+    pub(in crate::shard) fn given(&self) -> Given {
+        self.sending.given
+    }
+
+    /// A frame has come behind others of its connection.
+    pub(super) fn note_joined(&mut self) {
+        self.sending.given.joined += 1;
     }
 
     /// Whether so much is left over that nothing large is added to it.
@@ -55,7 +68,7 @@ impl Lines {
 
     /// What has been published is handed out now, of which a turn sends so much.
     pub(in crate::shard) fn begin_to_hand_out(&mut self) {
-        self.send_until(self.sending.given_bytes + LARGE_BYTES_PER_TURN + SMALL_BYTES_PER_TURN);
+        self.send_until(self.sending.given.bytes + LARGE_BYTES_PER_TURN + SMALL_BYTES_PER_TURN);
     }
 
     /// Sends everything in this turn, however much it is: there is no other.
@@ -66,13 +79,13 @@ impl Lines {
 
     fn send_until(&mut self, until_bytes: usize) {
         self.sending.until_bytes = until_bytes;
-        self.may_send = self.sending.given_bytes < until_bytes;
+        self.may_send = self.sending.given.bytes < until_bytes;
     }
 
     /// Gives bytes to the kernel.
     pub(in crate::shard) fn send(&mut self, index: u32, bytes: SendBytes) {
-        self.sending.given_bytes += bytes.len();
-        self.may_send &= self.sending.given_bytes < self.sending.until_bytes;
+        self.sending.given.bytes += bytes.len();
+        self.may_send &= self.sending.given.bytes < self.sending.until_bytes;
         let record = self.slab.at(index);
         record.flags.set(Flags::SENDING);
         record.send = Some(self.ring.send(index, bytes));
@@ -95,7 +108,7 @@ impl Lines {
         // Those for whom nothing more could be sent have put themselves on the list again.
         dirty.append(&mut self.dirty);
         self.dirty = dirty;
-        let given = std::mem::take(&mut self.sending.given_bytes);
+        let given = std::mem::take(&mut self.sending.given).bytes;
         self.sending.sends_all = false;
         self.send_until(if self.dirty.is_empty() { FOLLOWING_BYTES } else { 0 });
         given

@@ -197,7 +197,7 @@ fn handing_out_takes_no_more_than_its_share_of_a_turn_and_what_is_left_over_has_
     while rig.lines.has_more() {
         rig.turn();
     }
-    assert_eq!(rig.lines.given_bytes(), 0);
+    assert_eq!(rig.lines.given().bytes, 0);
 }
 
 #[test]
