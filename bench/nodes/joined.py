@@ -96,6 +96,70 @@ class Member(Node):
         self.address = (host, int(port))
 
 
+RELAY = """
+import select, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+poll, other = select.epoll(), {}
+poll.register(listener, select.EPOLLIN)
+while True:
+    for number, _ in poll.poll():
+        if number == listener.fileno():
+            pair = listener.accept()[0], socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+            for one, peer in (pair, pair[::-1]):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                other[one.fileno()] = one, peer
+                poll.register(one, select.EPOLLIN)
+        elif number in other:
+            one, peer = other[number]
+            if data := one.recv(1 << 18):
+                peer.sendall(data)
+            else:
+                for end in (one, peer):
+                    other.pop(end.fileno())
+                    end.close()
+"""
+
+
+class Relay(Process):
+    """In the place of a node a process that passes bytes on: who is connected to it is connected to Redis."""
+
+    def __init__(self, redis):
+        command = [sys.executable, "-c", RELAY, str(redis.port)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+
+    def connect(self):
+        sock = socket.create_connection(("127.0.0.1", self.port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+
+def command(*words):
+    return (f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)).encode()
+
+
+class Bare:
+    """The least that Redis can be asked for a message that is kept and pushed: what a broker's CPU is held against."""
+
+    # Two who follow; and the word before a message.
+    ack, push = b":2\r\n", b"$7\r\nmessage"
+    publication = command("XADD", "kept", "MAXLEN", "~", "1000", "*", "d", BODY) + command("PUBLISH", "c", BODY)
+
+    @staticmethod
+    def connect(node):
+        return node.connect()
+
+    @classmethod
+    def follow(cls, node):
+        sock = node.connect()
+        sock.sendall(command("SUBSCRIBE", "c"))
+        told = b""
+        while b"subscribe" not in told:
+            told += sock.recv(4096)
+        return sock
+
+
 class Channel:
     """Publications to a channel over /ws."""
 
