@@ -32,7 +32,7 @@ use crate::ring::work_in_background;
 
 /// How long the thread goes on before it lets others have the core. A turn that it interrupts is longer by that, and by one
 /// record or page; of a core that a shard uses up it has a third, for a shard goes on until the scheduler's tick.
-const GIVE_WAY: Duration = Duration::from_millis(2);
+const GIVE_WAY: Duration = Duration::from_millis(1);
 /// For how long it sleeps for that, and longer by the slack of its timer (50 us, prctl(2)).
 const AWAY: Duration = Duration::from_micros(10);
 
