@@ -60,6 +60,8 @@ pub enum Poll {
     Overlap,
     /// The session is carried by a WebSocket.
     WrongTransport,
+    /// The session is over, and what was queued has been taken away: say so.
+    Close,
     /// The session is over, and its last words have been taken away.
     Over,
 }
@@ -97,6 +99,7 @@ const ENDING: u8 = 1 << 3;
 const ADMITTED: u8 = 1 << 4;
 const HEARD: u8 = 1 << 5;
 const BASE64: u8 = 1 << 6;
+const OWES_CLOSE: u8 = 1 << 7;
 
 impl Engine {
     /// A session that begins as a poll, or on this WebSocket.
@@ -123,7 +126,7 @@ impl Engine {
             return Poll::Answer;
         }
         if self.has(ENDING) {
-            return Poll::Over;
+            return if self.has(OWES_CLOSE) { Poll::Close } else { Poll::Over };
         }
         self.connection = connection;
         if self.has(CONFIRMED) { Poll::Soon } else { Poll::Parked }
@@ -226,6 +229,17 @@ impl Engine {
     /// The session is over but for what is queued, which the next GET takes away.
     pub fn end_with_queue(&mut self) {
         self.flags |= ENDING;
+    }
+
+    /// A GET behind the one that takes away what is queued is told that the session is over: a client that finds the close
+    /// behind events, in one payload, puts the events off until it is connected again, and does not count them as heard.
+    pub fn owe_close(&mut self) {
+        self.flags |= OWES_CLOSE;
+    }
+
+    /// Whether something is left to say.
+    pub fn has_words(&self) -> bool {
+        !self.queue.is_empty() || self.has(OWES_CLOSE)
     }
 
     /// The client wants bytes as base64, over a WebSocket as well.
@@ -390,14 +404,21 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_ends_keeps_its_last_words_for_one_poll_and_takes_no_websocket() {
-        let mut engine = polling();
-        engine.queue.add(Packet::Close, &Default::default());
-        engine.end_with_queue();
-        assert!(!engine.handle_upgrade(WEBSOCKET));
-        assert_eq!((engine.handle_poll(POLL), engine.is_ending()), (Poll::Answer, true));
-        engine.queue.take();
-        assert_eq!((engine.handle_poll(POLL), engine.outlet()), (Poll::Over, Outlet::Queue));
-        assert_eq!(engine.handle_deadline(200, 0), Due::End(CloseReason::Normal));
+    fn a_session_that_ends_says_so_behind_what_is_queued_and_takes_no_websocket() {
+        for says_so in [true, false] {
+            let mut engine = polling();
+            engine.queue.add(Packet::Text("2"), &Default::default());
+            engine.end_with_queue();
+            if says_so {
+                engine.owe_close();
+            }
+            assert!(!engine.handle_upgrade(WEBSOCKET));
+            assert_eq!((engine.handle_poll(POLL), engine.is_ending()), (Poll::Answer, true));
+            engine.queue.take();
+            assert_eq!(engine.has_words(), says_so);
+            let next = if says_so { Poll::Close } else { Poll::Over };
+            assert_eq!((engine.handle_poll(POLL), engine.outlet()), (next, Outlet::Queue));
+            assert_eq!(engine.handle_deadline(200, 0), Due::End(CloseReason::Normal));
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
+    client::Client,
     server::{Server, await_that},
     socket::Incoming,
     stream::EventStream,
@@ -24,6 +25,18 @@ const AT_ONCE: Duration = Duration::from_secs(15);
 fn server(drain_ms: u32) -> Server {
     let drain = drain_ms.to_string();
     Server::launch(Server::command(2, &["127.0.0.1:0"], &[]).args(["--drain-ms", &drain]))
+}
+
+/// A client of Socket.IO that polls, and the target of its requests.
+fn enter_polling(server: &Server) -> (Client, String) {
+    const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+    let mut client = server.connect();
+    let opened = client.request("GET", POLLING, "", b"").text();
+    let opened: serde_json::Value = serde_json::from_str(&opened[1..]).expect("a session is open");
+    let target = format!("{POLLING}&sid={}", opened["sid"].as_str().expect("an id"));
+    assert_eq!(client.request("POST", &target, "", b"40").status, 200);
+    assert!(client.request("GET", &target, "", b"").text().starts_with("40{"));
+    (client, target)
 }
 
 #[test]
@@ -97,19 +110,8 @@ impl Server {
 
 #[test]
 fn a_client_that_polls_and_has_no_request_open_is_told_with_its_next_one() {
-    const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
     let mut server = server(3000);
-    let mut polls: Vec<_> = (0..30)
-        .map(|_| {
-            let mut client = server.connect();
-            let opened = client.request("GET", POLLING, "", b"").text();
-            let opened: serde_json::Value = serde_json::from_str(&opened[1..]).expect("a session is open");
-            let target = format!("{POLLING}&sid={}", opened["sid"].as_str().expect("an id"));
-            assert_eq!(client.request("POST", &target, "", b"40").status, 200);
-            assert!(client.request("GET", &target, "", b"").text().starts_with("40{"));
-            (client, target)
-        })
-        .collect();
+    let mut polls: Vec<_> = (0..30).map(|_| enter_polling(&server)).collect();
     let mut idle = server.connect();
     assert_eq!(idle.request("GET", "/hello", "", b"").status, 200);
     let sockets = || server.metric("roadstead_sockets", "");
@@ -123,6 +125,22 @@ fn a_client_that_polls_and_has_no_request_open_is_told_with_its_next_one() {
     }
     idle.expect_end();
     drop((polls, idle));
+    assert!(server.wait().success(), "{}", server.log());
+}
+
+#[test]
+fn what_waits_for_a_client_that_polls_leaves_without_the_word_that_the_server_goes() {
+    let mut server = server(20_000);
+    let (mut client, target) = enter_polling(&server);
+    let said = json!({"event": "said", "args": ["x"]}).to_string();
+    let json = "Content-Type: application/json\r\n";
+    let answer = server.connect().request("POST", "/socket.io-api/emit", json, said.as_bytes());
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    server.signal("TERM");
+    await_that("the session has ended", || server.metric("roadstead_sockets", "") == 0.0);
+    let answer = client.request("GET", &target, "", b"");
+    assert_eq!((answer.status, answer.text().as_str()), (200, r#"42["said","x"]"#));
+    client.expect_end();
     assert!(server.wait().success(), "{}", server.log());
 }
 

@@ -5,7 +5,7 @@ use std::{thread::sleep, time::Duration};
 use crate::{
     link::Link,
     place::{Fixture, PATIENT},
-    polling::is_read,
+    polling::{is_read, packets},
     server::await_that,
     witness::{Witness, play, play_polling},
 };
@@ -23,6 +23,25 @@ fn a_second_poll_ends_the_session_as_an_error_of_the_transport() {
     assert_eq!(witness.reason("two polls"), "transport error");
     session.expect_gone();
     witness.expect_well();
+}
+
+#[test]
+fn the_end_of_a_session_comes_behind_what_was_said_and_by_an_answer_of_its_own() {
+    let fixture = Fixture::start(&[]);
+    for waits in [false, true] {
+        let session = play_polling(&fixture, "told");
+        let waiting = waits.then(|| session.begin_waiting_get());
+        session.send("42/play,1[\"echo\",\"x\"]\x1e42/play,[\"bye\",true]");
+        let mut said = Vec::new();
+        let mut next = waiting.map_or_else(|| session.get(), |mut poll| poll.response());
+        while next.text() != "1" {
+            assert_eq!(next.status, 200, "{}", next.text());
+            said.extend(packets(&next));
+            next = session.get();
+        }
+        assert_eq!(said, ["43/play,1[\"x\"]"]);
+        session.expect_gone();
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl Shard {
     pub(in crate::shard) fn has_idle_polls(&self) -> bool {
         (0..self.session_places()).any(|session| {
             let record = self.sockets.sessions.get(session);
-            let has_words = record.is_some_and(|one| !one.engine.is_ending() || !one.engine.queue.is_empty());
+            let has_words = record.is_some_and(|one| !one.engine.is_ending() || one.engine.has_words());
             has_words && self.is_idle_poll(session)
         })
     }

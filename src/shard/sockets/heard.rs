@@ -284,6 +284,7 @@ impl Shard {
         record.count_no_more();
         record.count_users_no_more();
         let (outlet, probe) = (record.engine.outlet(), record.engine.probe());
+        record.engine.take_parked();
         if let Some(probe) = probe {
             self.drop_engine_connection(probe, CloseReason::Normal);
         }
@@ -296,27 +297,57 @@ impl Shard {
             }
             Outlet::Parked(parked) => {
                 self.say_close(session, reason);
-                let response = self.answer_of_queue(session);
-                // Before its client hears of it, who may have sent the next request already.
-                self.forget_session(session);
+                let response = self.last_answer(session);
                 self.answer_parked(parked, response);
             }
             // The client has gone, or breaks the protocol: its next request finds no session.
             Outlet::Queue if !may_linger(reason) => self.forget_session(session),
             Outlet::Queue => {
                 self.say_close(session, reason);
-                self.sockets.wheel.set(session, self.now.monotonic_ms + LAST_WORDS_MS);
+                self.await_last_poll(session);
             }
         }
         self.run_orders();
     }
 
-    /// A poll that waits while its own client closes is released by a noop, any other learns of the close.
+    /// A poll that waits while its own client closes is released by a noop, any other learns of the close: behind what is
+    /// queued, by an answer of its own.
     fn say_close(&mut self, session: u32, reason: CloseReason) {
-        let packet = if reason == CloseReason::ClientGone { Packet::Noop } else { Packet::Close };
-        if let Some(record) = self.sockets.sessions.get_mut(session) {
-            record.engine.queue.add(packet, &self.sockets.queued_bytes);
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        match reason {
+            CloseReason::ClientGone => record.engine.queue.add(Packet::Noop, &self.sockets.queued_bytes),
+            _ => record.engine.owe_close(),
         }
+    }
+
+    /// What a poll that waits is answered when its session has ended: what is queued, or that it has. The session goes with
+    /// the latter before its client hears of it, who may have sent the next request already.
+    fn last_answer(&mut self, session: u32) -> Response {
+        let has_queue = self.sockets.sessions.get(session).is_some_and(|one| !one.engine.queue.is_empty());
+        let response = match has_queue {
+            true => self.answer_of_queue(session),
+            false => {
+                let fields = self.sockets.sessions.get(session).map_or("", |one| one.fields());
+                with_fields(lone_packet(Packet::Close), fields)
+            }
+        };
+        match has_queue && self.may_poll_again(session) {
+            true => self.await_last_poll(session),
+            false => self.forget_session(session),
+        }
+        response
+    }
+
+    /// Whether a session that has ended has something to say to a poll behind the one that is answered now. A shard that is
+    /// being emptied closes the connection behind the answer and takes no other: the next poll finds no session elsewhere.
+    pub(super) fn may_poll_again(&self, session: u32) -> bool {
+        let has_words = self.sockets.sessions.get(session).is_some_and(|one| one.engine.has_words());
+        has_words && self.drain.is_none()
+    }
+
+    /// Keeps a session that has ended for one more poll, [`LAST_WORDS_MS`] at most.
+    pub(super) fn await_last_poll(&mut self, session: u32) {
+        self.sockets.wheel.set(session, self.now.monotonic_ms + LAST_WORDS_MS);
     }
 
     pub(super) fn answer_poll_of(&mut self, session: u32) {

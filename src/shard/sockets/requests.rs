@@ -353,6 +353,7 @@ impl Shard {
             Poll::Answer => {
                 let body = record.engine.queue.take();
                 match record.engine.is_ending() {
+                    true if self.may_poll_again(session) => self.await_last_poll(session),
                     true => self.forget_session(session),
                     false => self.note_answer(session, index, body.as_bytes().len()),
                 }
@@ -366,6 +367,10 @@ impl Shard {
                 Ok(EngineOutcome::Park { session })
             }
             Poll::WrongTransport => Err(HandshakeError::BadRequest),
+            Poll::Close => {
+                self.forget_session(session);
+                Ok(EngineOutcome::Respond(lone_packet(Packet::Close)))
+            }
             Poll::Over => Err(HandshakeError::UnknownSid),
             Poll::Overlap => {
                 self.end_engine(session, CloseReason::TransportError);
