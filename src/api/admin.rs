@@ -82,12 +82,15 @@ pub(super) fn reloading() -> Response {
     )
 }
 
-/// It is the keeper that does it.
-pub(super) fn upgrading() -> Response {
-    Response::text(
-        202,
-        "the keeper, if there is one, starts the new version; the log tells what becomes of it\n",
-    )
+/// It is the keeper that does it, one at a time.
+pub(super) fn upgrading(may_begin: bool) -> Response {
+    let (status, text) = match may_begin {
+        true => {
+            (202, "the keeper, if there is one, starts the new version; the log tells what becomes of it\n")
+        }
+        false => (409, "an upgrade is under way: wait until it has ended, and ask again\n"),
+    };
+    Response::text(status, text)
 }
 
 /// A page on somebody's screen has no business here, though a browser would let it post.

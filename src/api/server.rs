@@ -36,6 +36,7 @@ use crate::{
     live::Live,
     mesh::{self, Question},
     model::{ChannelName, CloseReason, ConnectionId, ShardId, Shown, Ticket},
+    telemetry::upgrading,
 };
 
 /// The shipped server, one value per shard.
@@ -431,8 +432,11 @@ impl ChannelServer {
                 super::admin::reloading().into()
             }
             AdminRoute::Upgrade => {
-                cx.upgrade();
-                super::admin::upgrading().into()
+                let may_begin = upgrading::may_begin();
+                if may_begin {
+                    cx.upgrade();
+                }
+                super::admin::upgrading(may_begin).into()
             }
             AdminRoute::Readyz if !cx.is_joined => {
                 Response::text(503, "the broker that joins the nodes is away\n").into()

@@ -7,3 +7,4 @@ pub mod logging;
 pub mod metrics;
 pub mod plain;
 pub mod process;
+pub mod upgrading;

@@ -5,6 +5,8 @@
  * With CARRIES it says before that it goes on with connections, in this version of them (ToKeeper::Carries, the tenth). With TAKES
  * it takes so many of each shard (ToServer::Take, the eighth, with a socket beside it) before it ends; with HANGS it does not end.
  *
+ * With SILENT it says nothing, and ends with its keeper.
+ *
  * With FORGETS, the path of a program, it is that program, which is not told that its keeper knows of connections that go on. */
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +39,12 @@ int main(int count, char **words) {
     execv(FORGETS, words);
 #endif
     (void)words;
+#ifdef SILENT
+    static unsigned char heard[65536];
+    while (recv(0, heard, sizeof heard, 0) > 0) {
+    }
+    return 1;
+#endif
     const unsigned char ready[] = {0, READS};
 #ifdef CARRIES
     const unsigned char carries[] = {9, CARRIES};

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     certificate,
     client::Client,
+    keeper::{children, send},
     server::{Patience, Server, await_that, program},
     socket::Incoming,
     stream::EventStream,
@@ -395,16 +396,54 @@ fn the_old_program_begins_again_with_all_that_was_left_when_the_new_one_ends_bef
     assert_eq!(server.publish("news", "three"), 3);
 }
 
+/// What an operator is told who asks for an upgrade, with the status.
+fn asked(server: &Server) -> (i32, String) {
+    let mut upgrade = program();
+    let admin = server.admin_address().to_string();
+    let told = upgrade.args(["upgrade", "--admin", &admin]).output().expect("the program runs");
+    let said = [told.stdout, told.stderr].concat();
+    (told.status.code().expect("it ends by itself"), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Asks for an upgrade, and meanwhile does something with the process of the new version.
+fn asked_while(server: &Server, act: impl FnOnce(u32)) -> (i32, String) {
+    let old = server.serving();
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| asked(server));
+        let mut new = None;
+        await_that("the new version is there", || {
+            new = children(server.id()).last().copied().filter(|newest| *newest != old);
+            new.is_some()
+        });
+        act(new.expect("just seen"));
+        asking.join().expect("it ends")
+    })
+}
+
+#[test]
+fn a_second_upgrade_beside_one_that_is_under_way_is_refused_at_once() {
+    let installed = Installed::new();
+    let server = installed.serve(&[]);
+    installed.install_made(&["-DREADS=0", "-DSILENT"]);
+    let mut second = None;
+    let first = asked_while(&server, |new| {
+        second = Some(asked(&server));
+        send(new, "KILL");
+    });
+    let (status, said) = second.expect("it was asked for");
+    assert!(status == 1 && said.contains("an upgrade is under way"), "{status}: {said}");
+    assert_eq!(first.0, 1, "{first:?}");
+    installed.install();
+    assert_eq!(asked(&server).0, 0);
+}
+
 #[test]
 fn an_operator_asks_for_an_upgrade_and_is_told_when_it_is_done() {
     let installed = Installed::new();
     let server = installed.serve(&[]);
     server.publish("news", "x");
-    let mut upgrade = program();
-    let admin = server.admin_address().to_string();
-    let told = upgrade.args(["upgrade", "--admin", &admin]).output().expect("the program runs");
-    let said = String::from_utf8_lossy(&told.stdout);
-    assert!(told.status.success() && said.contains(&format!("serves at {admin}")), "{told:?}");
+    let (status, said) = asked(&server);
+    assert!(status == 0 && said.contains(&format!("serves at {}", server.admin_address())), "{said}");
     assert_eq!(server.publish("news", "y"), 2);
     let page = server.connect_admin().request("POST", "/upgrade", "Origin: http://x.example\r\n", b"");
     assert_eq!(page.status, 403);

@@ -18,8 +18,10 @@ Examples:
 The server's keeper starts the program that stands now where the one it runs stood. That checks its configuration and goes on
 with the channels of the old one; clients are told to come back. `roadstead help restarting` tells what goes over.
 
+One upgrade is under way at a time: another one that is asked for meanwhile is refused at once, and changes nothing.
+
 Exit codes: 0 another process serves, of the version that is printed, 1 none does (the server's log tells why, and the old one
-serves on) or nobody answers, 2 bad usage or configuration.";
+serves on), one is under way, or nobody answers, 2 bad usage or configuration.";
 
 /// How long an upgrade may take.
 const PATIENCE: Duration = Duration::from_millis(UPGRADE_READY_MS + 2 * UPGRADE_PASS_MS);

@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use super::{
     handed::Held,
-    kept::{CARRIES_VARIABLE, KEEPER_VARIABLE, REPLACES_VARIABLE},
+    kept::{CARRIES_VARIABLE, KEEPER_VARIABLE, REPLACES_VARIABLE, TELLS_VARIABLE},
     link::{Link, ToKeeper, ToServer},
 };
 
@@ -44,6 +44,8 @@ pub(super) struct Child {
     pub(super) is_leaving: bool,
     /// The version in which it takes connections over and leaves them, if it does.
     pub(super) carries: Option<u16>,
+    /// Whether it is told what becomes of upgrades.
+    pub(super) hears_of_upgrades: bool,
 }
 
 impl Program {
@@ -87,13 +89,20 @@ impl Program {
         }
         command.args(words).stdin(Stdio::from(OwnedFd::from(other)));
         command.env(KEEPER_VARIABLE, std::process::id().to_string());
-        command.env(CARRIES_VARIABLE, "1").env(REPLACES_VARIABLE, "1");
+        command.env(CARRIES_VARIABLE, "1").env(REPLACES_VARIABLE, "1").env(TELLS_VARIABLE, "1");
         // What systemd has passed is with the keeper, which also tells it how the server is.
         for variable in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"] {
             command.env_remove(variable);
         }
         let process = command.spawn()?;
-        Ok(Child { process, link: Some(link), is_serving: false, is_leaving: false, carries: None })
+        Ok(Child {
+            process,
+            link: Some(link),
+            is_serving: false,
+            is_leaving: false,
+            carries: None,
+            hears_of_upgrades: false,
+        })
     }
 }
 

@@ -37,6 +37,7 @@ use crate::{
         sockets::Sockets,
         watch::{Event, ForKeeper},
     },
+    telemetry::upgrading,
 };
 
 /// Names the keeper's process to the server it starts.
@@ -47,6 +48,9 @@ pub(super) const CARRIES_VARIABLE: &str = "_ROADSTEAD_KEEPER_CARRIES";
 
 /// Tells a server that its keeper puts another process in its place when a shard of it hangs.
 pub(super) const REPLACES_VARIABLE: &str = "_ROADSTEAD_KEEPER_REPLACES";
+
+/// Tells a server that its keeper tells what becomes of upgrades.
+pub(super) const TELLS_VARIABLE: &str = "_ROADSTEAD_KEEPER_TELLS";
 
 /// What a server was handed by its keeper.
 pub struct Kept {
@@ -113,6 +117,10 @@ impl Kept {
         let line = Line { link: self.link, waits: self.handed.waits, early: RefCell::default() };
         if std::env::var_os(CARRIES_VARIABLE).is_some() {
             line.tell(ToKeeper::Carries { reads: CONNECTIONS_VERSION });
+        }
+        if std::env::var_os(TELLS_VARIABLE).is_some() {
+            upgrading::is_told(None);
+            line.tell(ToKeeper::HearsOfUpgrades);
         }
         (self.handed.sockets(self.descriptors, backlog), line)
     }
@@ -266,6 +274,14 @@ impl Line {
                         let carriage = beside.pop().map(|socket| (ShardId(shard), Carriage::new(socket)));
                         // Nobody gives any more that was told to end meanwhile.
                         carriage.into_iter().for_each(|one| drop(asking.send(one)));
+                        continue;
+                    }
+                    ToServer::UpgradeBegins => {
+                        upgrading::begin();
+                        continue;
+                    }
+                    ToServer::UpgradeFailed(reason) => {
+                        upgrading::fail(&reason);
                         continue;
                     }
                     ToServer::Listen(_) | ToServer::Descriptors | ToServer::Begin | ToServer::Take(_) => {

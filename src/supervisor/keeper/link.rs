@@ -58,6 +58,10 @@ pub(super) enum ToServer {
     Give(u16),
     /// The connections of a shard are to be had over the socket beside the message.
     Take(u16),
+    /// An upgrade is under way. Said, as the next, to a server that hears of them.
+    UpgradeBegins,
+    /// It has failed, for this reason.
+    UpgradeFailed(String),
 }
 
 /// What a server says. Each keeps its number.
@@ -93,6 +97,8 @@ pub(super) enum ToKeeper {
     Holds(Vec<u16>),
     /// A shard of it hangs, and another process of the same program is to go on. Said to a keeper that knows of it.
     Replace,
+    /// It wants to be told what becomes of upgrades. Said to a keeper that does.
+    HearsOfUpgrades,
 }
 
 /// One end.

@@ -299,6 +299,11 @@ impl Keeper {
                         server.carries = Some(reads);
                     }
                 }
+                ToKeeper::HearsOfUpgrades => {
+                    if let Some(server) = &mut self.server {
+                        server.hears_of_upgrades = true;
+                    }
+                }
                 ToKeeper::Holds(shards) => {
                     self.left = beside.into_iter().next();
                     self.retire(shards);

@@ -98,8 +98,9 @@ impl Keeper {
                 info!(pid = next.id(), "an upgrade begins: the new version makes itself ready");
                 let until = Instant::now() + Duration::from_millis(UPGRADE_READY_MS);
                 self.upgrade = Some(Upgrade { program, next: Some(next), is_told: false, until });
+                self.tell_of_upgrade(&ToServer::UpgradeBegins);
             }
-            Err(error) => error!("the upgrade has failed, and the old version serves on: {error}"),
+            Err(error) => self.fail_upgrade(&error.to_string()),
         }
     }
 
@@ -110,6 +111,7 @@ impl Keeper {
             let (Some(upgrade), Some(server)) = (&mut self.upgrade, &self.server) else { continue };
             match (said, &mut upgrade.next) {
                 (ToKeeper::Carries { reads }, Some(next)) => next.carries = Some(reads),
+                (ToKeeper::HearsOfUpgrades, Some(next)) => next.hears_of_upgrades = true,
                 (ToKeeper::Ready { reads }, next) => {
                     upgrade.is_told = true;
                     upgrade.until = Instant::now() + Duration::from_millis(UPGRADE_PASS_MS);
@@ -135,20 +137,33 @@ impl Keeper {
             return;
         }
         upgrade.next = None;
+        let reason = format!("the new version {ended} before it served");
         if upgrade.is_told {
-            error!("the new version {ended} before it served; the old one begins again with what it leaves");
+            error!("{reason}; the old one begins again with what it leaves");
         } else {
-            error!("the upgrade has failed, and the old version serves on: the new one {ended}");
             self.upgrade = None;
+            self.fail_upgrade(&reason);
         }
     }
 
     /// Ends the new server; the old one serves on.
     pub(super) fn give_up_upgrade(&mut self, why: &str) {
         if self.upgrade.is_some() {
-            error!("the upgrade has failed, and the old version serves on: {why}");
+            self.fail_upgrade(why);
         }
         self.drop_upgrade();
+    }
+
+    /// The upgrade has come to nothing, and whoever asked for it is told.
+    fn fail_upgrade(&mut self, why: &str) {
+        error!("the upgrade has failed, and the old version serves on: {why}");
+        self.tell_of_upgrade(&ToServer::UpgradeFailed(why.to_owned()));
+    }
+
+    fn tell_of_upgrade(&self, what: &ToServer) {
+        if let Some(server) = self.server.as_ref().filter(|server| server.hears_of_upgrades) {
+            server.tell(what, &[]);
+        }
     }
 
     /// Ends the new server, if there is one.
@@ -190,9 +205,8 @@ impl Keeper {
         let Some(Upgrade { program, next, is_told, .. }) = self.upgrade.take() else {
             // The new one was told to begin, and has ended: what was left is not lost with it.
             if let Some(old) = self.before.take() {
-                error!(
-                    "the new version {ended} before it served; the old one begins again with what was left"
-                );
+                let reason = format!("the new version {ended} before it served");
+                error!("{reason}; the old one begins again with what was left");
                 self.program = old;
                 self.serve_by = None;
                 self.start_at = Instant::now();
