@@ -497,6 +497,7 @@ mod tests {
             cpu_ms: 1_500,
             uptime_ms: 2_500,
             started_unix_ms: 1_700_000_000_250,
+            upgrade_failed: None,
         };
         let text = encode(&[], &process);
         for line in [

@@ -7,6 +7,8 @@ use std::{
 
 use serde::Serialize;
 
+use super::upgrading::{self, Stage};
+
 /// What the process takes of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ProcessReport {
@@ -27,6 +29,8 @@ pub struct ProcessReport {
     pub uptime_ms: u64,
     /// When the server started, in milliseconds since the Unix epoch.
     pub started_unix_ms: u64,
+    /// Why the last upgrade has failed, if it has; as far as this process knows.
+    pub upgrade_failed: Option<String>,
 }
 
 /// Clock ticks per second in `/proc/self/stat`: `USER_HZ` is 100 on every architecture Rust's Linux targets run on.
@@ -49,6 +53,10 @@ pub fn read(uptime: Duration) -> io::Result<ProcessReport> {
         cpu_ms: cpu_ms(&stat).ok_or_else(|| unexpected("times in /proc/self/stat"))?,
         uptime_ms: milliseconds(uptime),
         started_unix_ms: milliseconds(now.saturating_sub(uptime)),
+        upgrade_failed: match upgrading::stage() {
+            Stage::Failed(reason) => Some(reason),
+            Stage::Idle | Stage::UnderWay => None,
+        },
     })
 }
 

@@ -421,6 +421,39 @@ fn asked_while(server: &Server, act: impl FnOnce(u32)) -> (i32, String) {
 }
 
 #[test]
+fn an_operator_is_told_why_an_upgrade_has_failed_though_the_old_program_has_begun_again() {
+    let installed = Installed::new();
+    let server = installed.serve(&[]);
+    let failed = |(status, said): (i32, String), why: &str| {
+        let told = format!("the upgrade has failed, and the old version serves on: {why}");
+        assert!(status == 1 && said.contains(&told), "{status}: {said}");
+    };
+    let before = server.serving();
+    installed.install_text("#!/bin/sh\nexit 3\n");
+    failed(asked(&server), "the new version ended with status ");
+    installed.install_made(&["-DREADS=0", "-DSILENT"]);
+    failed(
+        asked_while(&server, |new| send(new, "KILL")),
+        "the new version was ended by SIGKILL before it served",
+    );
+    assert_eq!(server.serving(), before);
+    installed.install_another(1);
+    failed(asked(&server), "the new version ended with status 3 before it served");
+    installed.install_made(&["-DREADS=1", "-DHANGS"]);
+    let told = asked_while(&server, |new| {
+        await_that("it is told to begin", || {
+            server.log().matches("left to the process that goes on").count() == 2
+        });
+        send(new, "KILL");
+    });
+    failed(told, "the new version was ended by SIGKILL before it served");
+    assert_ne!(server.serving(), before);
+    installed.install();
+    let (status, said) = asked(&server);
+    assert!(status == 0 && said.contains("serves at"), "{status}: {said}");
+}
+
+#[test]
 fn a_second_upgrade_beside_one_that_is_under_way_is_refused_at_once() {
     let installed = Installed::new();
     let server = installed.serve(&[]);
@@ -432,7 +465,8 @@ fn a_second_upgrade_beside_one_that_is_under_way_is_refused_at_once() {
     });
     let (status, said) = second.expect("it was asked for");
     assert!(status == 1 && said.contains("an upgrade is under way"), "{status}: {said}");
-    assert_eq!(first.0, 1, "{first:?}");
+    // It had not been given up by then.
+    assert!(first.0 == 1 && first.1.contains("was ended by SIGKILL"), "{first:?}");
     installed.install();
     assert_eq!(asked(&server).0, 0);
 }

@@ -107,6 +107,8 @@ pub enum WatchFailure {
     Refused(u16, String),
     /// It was asked for an upgrade, and is what it was.
     NotUpgraded,
+    /// It was, and the old version serves on, for this reason.
+    UpgradeFailed(String),
     /// It has ended, or says nothing any more.
     Lost(io::Error),
     /// It says what this program does not understand.
@@ -231,6 +233,9 @@ impl fmt::Display for WatchFailure {
                 "no new version serves: the server has no keeper (server.keeper; with `roadstead run` also --listen), or the upgrade has failed, and its log tells \
                  why"
             ),
+            Self::UpgradeFailed(reason) => {
+                write!(f, "the upgrade has failed, and the old version serves on: {reason}")
+            }
             Self::Lost(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 write!(f, "the server has ended")
             }

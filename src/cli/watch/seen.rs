@@ -28,9 +28,9 @@ impl Seen {
         }
     }
 
-    /// The program's version, and how long it has been up in milliseconds, if it says so.
-    pub(super) fn program(&self) -> Option<(&str, u64)> {
-        self.process.as_ref().map(|process| (process.version.as_str(), process.uptime_ms))
+    /// The program, if it says what it is.
+    pub(super) fn program(&self) -> Option<&Process> {
+        self.process.as_ref()
     }
 }
 
@@ -43,6 +43,7 @@ pub(super) struct Process {
     pub(super) open_descriptors: u64,
     pub(super) descriptors_max: u64,
     pub(super) uptime_ms: u64,
+    pub(super) upgrade_failed: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

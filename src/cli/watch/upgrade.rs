@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Feed, WatchFailure, Whereabouts, feed::post};
+use super::{Feed, WatchFailure, Whereabouts, feed::post, status::shown};
 use crate::limits::{UPGRADE_PASS_MS, UPGRADE_READY_MS};
 
 const UPGRADE_HELP: &str = "\
@@ -20,8 +20,8 @@ with the channels of the old one; clients are told to come back. `roadstead help
 
 One upgrade is under way at a time: another one that is asked for meanwhile is refused at once, and changes nothing.
 
-Exit codes: 0 another process serves, of the version that is printed, 1 none does (the server's log tells why, and the old one
-serves on), one is under way, or nobody answers, 2 bad usage or configuration.";
+Exit codes: 0 another process serves, of the version that is printed, 1 none does (the old one serves on, and the reason is printed,
+or the server's log tells it), one is under way, or nobody answers, 2 bad usage or configuration.";
 
 /// How long an upgrade may take.
 const PATIENCE: Duration = Duration::from_millis(UPGRADE_READY_MS + 2 * UPGRADE_PASS_MS);
@@ -51,8 +51,13 @@ impl Upgrade {
             let Ok(look) = look() else { continue };
             let since = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
             // Whoever was asked has been up for longer.
-            if let Some((version, _)) = look.seen.program().filter(|(_, uptime_ms)| *uptime_ms < since) {
-                return Ok(format!("roadstead {version} serves at {place}\n"));
+            let Some(program) = look.seen.program() else { continue };
+            // The old version, that of before or begun again.
+            if let Some(reason) = &program.upgrade_failed {
+                return Err(WatchFailure::UpgradeFailed(shown(reason)));
+            }
+            if program.uptime_ms < since {
+                return Ok(format!("roadstead {} serves at {place}\n", program.version));
             }
             if asked.elapsed() > PATIENCE_WITH_OLD {
                 break;

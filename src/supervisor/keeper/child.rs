@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use super::{
     handed::Held,
-    kept::{CARRIES_VARIABLE, KEEPER_VARIABLE, REPLACES_VARIABLE, TELLS_VARIABLE},
+    kept::{CARRIES_VARIABLE, FAILED_VARIABLE, KEEPER_VARIABLE, REPLACES_VARIABLE, TELLS_VARIABLE},
     link::{Link, ToKeeper, ToServer},
 };
 
@@ -72,12 +72,13 @@ impl Program {
     }
 
     /// Starts it with this process's arguments, and hands it the sockets, and what it goes on with should its configuration file
-    /// have become wrong.
+    /// have become wrong; it is told why the last upgrade has failed.
     pub(super) fn start(
         &self,
         held: &Held,
         beginning: Beginning,
         configuration: Option<BorrowedFd<'_>>,
+        failed: Option<&str>,
     ) -> io::Result<Child> {
         let (link, other) = Link::pair()?;
         // What it has to know is there before it can ask.
@@ -90,6 +91,10 @@ impl Program {
         command.args(words).stdin(Stdio::from(OwnedFd::from(other)));
         command.env(KEEPER_VARIABLE, std::process::id().to_string());
         command.env(CARRIES_VARIABLE, "1").env(REPLACES_VARIABLE, "1").env(TELLS_VARIABLE, "1");
+        match failed {
+            Some(reason) => command.env(FAILED_VARIABLE, reason),
+            None => command.env_remove(FAILED_VARIABLE),
+        };
         // What systemd has passed is with the keeper, which also tells it how the server is.
         for variable in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"] {
             command.env_remove(variable);

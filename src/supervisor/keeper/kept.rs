@@ -52,6 +52,9 @@ pub(super) const REPLACES_VARIABLE: &str = "_ROADSTEAD_KEEPER_REPLACES";
 /// Tells a server that its keeper tells what becomes of upgrades.
 pub(super) const TELLS_VARIABLE: &str = "_ROADSTEAD_KEEPER_TELLS";
 
+/// Tells it why the last one has failed.
+pub(super) const FAILED_VARIABLE: &str = "_ROADSTEAD_UPGRADE_FAILED";
+
 /// What a server was handed by its keeper.
 pub struct Kept {
     link: Link,
@@ -119,7 +122,7 @@ impl Kept {
             line.tell(ToKeeper::Carries { reads: CONNECTIONS_VERSION });
         }
         if std::env::var_os(TELLS_VARIABLE).is_some() {
-            upgrading::is_told(None);
+            upgrading::is_told(std::env::var(FAILED_VARIABLE).ok().as_deref());
             line.tell(ToKeeper::HearsOfUpgrades);
         }
         (self.handed.sockets(self.descriptors, backlog), line)

@@ -93,6 +93,7 @@ pub fn keep(config: &Config) -> Result<u8, ServeError> {
         holder: None,
         revoked: Revoked::default(),
         configuration: None,
+        upgrade_failed: None,
         before: None,
         serve_by: None,
         start_at: Instant::now(),
@@ -130,6 +131,8 @@ struct Keeper {
     revoked: Revoked,
     /// What stood in the configuration file when a server last read it without a mistake.
     configuration: Option<OwnedFd>,
+    /// Why the last upgrade has failed, until another one begins.
+    upgrade_failed: Option<String>,
     /// The program before an upgrade, until the new one serves.
     before: Option<Program>,
     /// When the new one is given up.
@@ -161,7 +164,8 @@ impl Keeper {
             let waits = self.left.is_some() || !self.revoked.is_empty();
             let beginning = Beginning { is_again: self.has_served, waits };
             let configuration = self.configuration.as_ref().map(AsFd::as_fd);
-            match self.program.start(&self.held, beginning, configuration) {
+            let failed = self.upgrade_failed.as_deref();
+            match self.program.start(&self.held, beginning, configuration, failed) {
                 Ok(server) => self.server = Some(server),
                 Err(error) => {
                     error!("no server can be started: {error}");

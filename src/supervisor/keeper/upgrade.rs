@@ -90,7 +90,7 @@ impl Keeper {
     fn begin_with(&mut self, program: io::Result<Program>) {
         let beginning = Beginning { is_again: true, waits: true };
         let started = program.and_then(|program| {
-            let next = program.start(&self.held, beginning, None)?;
+            let next = program.start(&self.held, beginning, None, None)?;
             Ok((program, next))
         });
         match started {
@@ -98,6 +98,7 @@ impl Keeper {
                 info!(pid = next.id(), "an upgrade begins: the new version makes itself ready");
                 let until = Instant::now() + Duration::from_millis(UPGRADE_READY_MS);
                 self.upgrade = Some(Upgrade { program, next: Some(next), is_told: false, until });
+                self.upgrade_failed = None;
                 self.tell_of_upgrade(&ToServer::UpgradeBegins);
             }
             Err(error) => self.fail_upgrade(&error.to_string()),
@@ -140,6 +141,7 @@ impl Keeper {
         let reason = format!("the new version {ended} before it served");
         if upgrade.is_told {
             error!("{reason}; the old one begins again with what it leaves");
+            self.upgrade_failed = Some(reason);
         } else {
             self.upgrade = None;
             self.fail_upgrade(&reason);
@@ -157,6 +159,7 @@ impl Keeper {
     /// The upgrade has come to nothing, and whoever asked for it is told.
     fn fail_upgrade(&mut self, why: &str) {
         error!("the upgrade has failed, and the old version serves on: {why}");
+        self.upgrade_failed = Some(why.to_owned());
         self.tell_of_upgrade(&ToServer::UpgradeFailed(why.to_owned()));
     }
 
@@ -176,7 +179,9 @@ impl Keeper {
     pub(super) fn pass_upgrade_time(&mut self, now: Instant) {
         if self.serve_by.take_if(|at| *at <= now).is_some() {
             // What was left goes to the old program then.
-            self.kill_hung("the new version does not come to serve");
+            let why = "the new version does not come to serve";
+            self.upgrade_failed = Some(why.to_owned());
+            self.kill_hung(why);
         }
         match &mut self.upgrade {
             Some(upgrade) if upgrade.until <= now && !upgrade.is_told => {
@@ -207,6 +212,7 @@ impl Keeper {
             if let Some(old) = self.before.take() {
                 let reason = format!("the new version {ended} before it served");
                 error!("{reason}; the old one begins again with what was left");
+                self.upgrade_failed.get_or_insert(reason);
                 self.program = old;
                 self.serve_by = None;
                 self.start_at = Instant::now();
@@ -216,6 +222,8 @@ impl Keeper {
         };
         if !is_told {
             next.iter().for_each(Child::kill);
+            self.upgrade_failed =
+                Some(format!("the old version {ended} while the new one made itself ready"));
             return false;
         }
         if self.left.is_none() {
