@@ -6,7 +6,7 @@
 //!     └── PassedBack, then the doorbell ◄────────────────────────┘
 //! ```
 //!
-//! Where nodes are, the roll says ([`super::roll`]). A client that goes takes its request with it: the connection to the other
+//! Where nodes are, the roll says ([`super::roll`]); one that it names no longer is not waited for. A client that goes takes its request with it: the connection to the other
 //! node is closed, as the client's own would have been.
 //!
 //! A connection that becomes a WebSocket there is given away whole: from then on it is bytes, both ways, until either end has ended.
@@ -27,13 +27,13 @@ use std::{
 
 use async_channel::{Receiver, Sender};
 use async_executor::{LocalExecutor, Task};
-use async_io::Async;
+use async_io::{Async, Timer};
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::or, io::split};
 use tracing::debug;
 
 use crate::{
     backend::{CallError, Client, Origin},
-    limits::{PASSED_BACK_BYTES_MAX, PASSED_ON_MS, TUNNEL_READ_BYTES, TUNNELS_MAX},
+    limits::{PASSED_BACK_BYTES_MAX, POST_PASSED_ON_MS, ROLL_EACH_MS, TUNNEL_READ_BYTES, TUNNELS_MAX},
     model::{ConnectionId, NodeId},
     ring::Doorbell,
     wire::engineio::HandshakeError,
@@ -166,7 +166,7 @@ impl Way {
         let origin = self.nodes.borrow().get(&node).cloned().filter(|_| self.tunnels.get() <= TUNNELS_MAX);
         let agreed = match origin {
             Some(origin) => {
-                let deadline = Instant::now() + Duration::from_millis(PASSED_ON_MS);
+                let deadline = Instant::now() + Duration::from_millis(POST_PASSED_ON_MS);
                 self.client.switch(&origin, request, deadline).await.ok()
             }
             None => None,
@@ -187,12 +187,15 @@ impl Way {
             Some(origin) => {
                 let deadline = Instant::now() + Duration::from_millis(wait_ms);
                 let what = (&origin, &request[..]);
-                let answered = self.client.pass(what, may_repeat, PASSED_BACK_BYTES_MAX, deadline).await;
-                answered
-                    .map_err(|error: CallError| debug!(%node, "a request is not answered: {error}"))
-                    .map_or(Err(NoAnswer::Away), |(received, fields)| {
-                        Ok(NodeAnswer { status: received.status, body: received.body, fields })
-                    })
+                let answered = async {
+                    let answered = self.client.pass(what, may_repeat, PASSED_BACK_BYTES_MAX, deadline).await;
+                    answered
+                        .map_err(|error: CallError| debug!(%node, "a request is not answered: {error}"))
+                        .map_or(Err(NoAnswer::Away), |(received, fields)| {
+                            Ok(NodeAnswer { status: received.status, body: received.body, fields })
+                        })
+                };
+                or(answered, self.struck_off(node)).await
             }
         };
         // It goes on to its end by itself.
@@ -202,6 +205,19 @@ impl Way {
         if self.answers.send(PassedBack { client, answer }).await.is_ok() {
             self.bell.ring();
         }
+    }
+}
+
+impl Way {
+    /// Waits until the roll has not named a node at two looks: one that a broker without memory has forgotten says so again between
+    /// them.
+    async fn struck_off(&self, node: NodeId) -> Result<NodeAnswer, NoAnswer> {
+        let mut misses = 0;
+        while misses < 2 {
+            Timer::after(Duration::from_millis(ROLL_EACH_MS)).await;
+            misses = if self.nodes.borrow().contains_key(&node) { 0 } else { misses + 1 };
+        }
+        Err(NoAnswer::Unknown)
     }
 }
 
@@ -233,7 +249,6 @@ fn refusal() -> Vec<u8> {
 mod tests {
     use std::os::unix::net::UnixStream;
 
-    use async_io::Timer;
     use futures_lite::{future::block_on, io::BufWriter};
 
     use super::*;

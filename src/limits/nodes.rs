@@ -81,6 +81,9 @@ pub const TUNNEL_READ_BYTES: usize = 8 * 1024;
 pub const TUNNEL_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How much longer than a poll lasts another node is waited for, in milliseconds.
 pub const PASSED_ON_MS: u64 = 10_000;
+/// How long it is waited for where it answers at once: a post, and a WebSocket that is to take over; in milliseconds. It is no sooner
+/// taken for silent than the broker is.
+pub const POST_PASSED_ON_MS: u64 = BROKER_SILENCE_MS;
 /// Time in which other nodes say what they know of channels.
 pub const NODES_WAIT_MS: u64 = 1_000;
 /// Such questions of a shard that wait for answers; with one more no other node is asked, and one counts as missing.

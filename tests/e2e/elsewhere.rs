@@ -177,6 +177,28 @@ fn a_client_whose_node_is_not_reached_is_told_so_and_begins_anew() {
 }
 
 #[test]
+fn a_node_that_says_nothing_is_not_waited_for_by_a_post_nor_by_a_poll_once_it_is_struck_off() {
+    let redis = Redis::start();
+    let path = format!("{}.other", redis.socket());
+    redis.ask(&["HSET", "rs:where", "other", &format!("0001 unix:{path}")]);
+    // A poll may last for longer than any test.
+    let b = node(&redis, &["socketio.ping_interval_ms=600000"]);
+    let target = format!("{POLLING}&sid=AAAAAAAAAAEAAAAAAAAA");
+    let ask = || b.connect().request("POST", &target, "", b"40");
+    await_that("it is known where the other is", || !is_unknown(&ask()));
+    // It takes connections, and reads nothing.
+    let _other = UnixListener::bind(&path).expect("the folder is the test's");
+    let mut waiting = b.connect();
+    waiting.ask("GET", &target, "", b"");
+    let refused = ask();
+    assert_eq!((refused.status, refused.error_code().as_str()), (503, "node_away"), "{}", refused.text());
+    let refused = WebSocket::try_open(b.connect(), &target.replace("polling", "websocket"), "");
+    assert!(refused.is_err_and(|answer| is_unknown(&answer)));
+    redis.ask(&["HDEL", "rs:where", "other"]);
+    assert!(is_unknown(&waiting.response()));
+}
+
+#[test]
 fn a_node_that_does_not_say_where_it_is_is_asked_nothing_and_an_id_that_is_made_up_leads_nowhere() {
     let redis = Redis::start();
     let (a, b) = (node(&redis, &[]), reachable(&redis, "b"));

@@ -16,7 +16,7 @@ use super::{EngineOutcome, Shard, Sockets, requests::refusal};
 use crate::{
     app::heads,
     broker::{NoAnswer, NodeAnswer, PassedBack, PassedOn, Tunnel},
-    limits::{PASSED_ON_BYTES_MAX, PASSED_ON_MAX, PASSED_ON_MS},
+    limits::{PASSED_ON_BYTES_MAX, PASSED_ON_MAX, PASSED_ON_MS, POST_PASSED_ON_MS},
     model::{ConnectionId, NodeId, SessionId},
     session::{NONE, upgrade},
     shard::{broker::Joint, connection::Flags},
@@ -54,7 +54,10 @@ impl Shard {
         let client = self.lines.slab.id(index);
         let address = self.lines.slab.look(index).address;
         let address = self.addresses.get(address);
-        let wait_ms = u64::from(self.sockets.io.settings().ping_interval_ms) + PASSED_ON_MS;
+        let wait_ms = match request.method {
+            Method::Get => u64::from(self.sockets.io.settings().ping_interval_ms) + PASSED_ON_MS,
+            _ => POST_PASSED_ON_MS,
+        };
         let Some(joint) = &mut self.foundation.broker else { return Err(HandshakeError::UnknownSid) };
         let request_bytes = heads::encode(request, address, None, &passed_by(joint.broker.node()));
         let bytes = request_bytes.len();
