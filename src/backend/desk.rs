@@ -245,47 +245,75 @@ impl Outlet {
     }
 }
 
+/// What a backend's thread tells a shard by, with a bell that nobody hears.
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
+pub(crate) struct Telling {
+    questions: async_channel::Receiver<Job>,
+    outlet: Outlet,
+}
 
-    use super::*;
-
-    /// A desk from which two questions at a time may be put, the other end of its questions, and where answers are left.
-    fn desk() -> (Desk, async_channel::Receiver<Job>, Sender<Answer>) {
+#[cfg(test)]
+impl Desk {
+    /// A desk without a thread, from which two questions at a time may be put, and what it is told by.
+    pub(crate) fn without_thread() -> (Self, Telling) {
         let settings = Settings { in_flight_max: 2, timeout_ms: 1_000, ..Settings::default() };
-        let (jobs, inbox) = async_channel::unbounded();
+        let (jobs, questions) = async_channel::unbounded();
         let jobs = [jobs.clone(), jobs.clone(), jobs];
-        let ((answers, told), (_, fetched)) = (mpsc::channel(), mpsc::channel());
-        let inbox_of_keys = Inbox { answers: told, fetched };
-        (Desk::new(ShardId(0), Arc::new(settings), jobs, Arc::new([]), inbox_of_keys), inbox, answers)
+        let ((answers, told), (fetched, keys)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        let outlet = Outlet { answers, fetched, doorbell: Doorbell::new().expect("eventfd") };
+        let inbox = Inbox { answers: told, fetched: keys };
+        let desk = Self::new(ShardId(0), Arc::new(settings), jobs, Arc::new([]), inbox);
+        (desk, Telling { questions, outlet })
+    }
+}
+
+#[cfg(test)]
+impl Telling {
+    /// Answers what has been passed on, each too late: the numbers.
+    pub(crate) fn answer(&self) -> Vec<u64> {
+        let jobs = std::iter::from_fn(|| self.questions.try_recv().ok());
+        let answer = |job: Job| {
+            let number = job.number;
+            self.outlet.tell(job.refused(HookFailure::Timeout));
+            number
+        };
+        jobs.map(answer).collect()
     }
 
+    /// Tells that an issuer has no keys any more.
+    pub(crate) fn tell_no_keys(&self) {
+        let (issuer, url) = ("https://issuer.example".into(), "https://issuer.example/keys".into());
+        self.outlet.tell_keys(FetchedKeys { issuer, url, keys: Arc::new([]) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
     /// Puts what has been passed on: the numbers.
-    fn put(desk: &mut Desk, inbox: &async_channel::Receiver<Job>, answers: &Sender<Answer>) -> Vec<u64> {
-        let jobs: Vec<_> = std::iter::from_fn(|| inbox.try_recv().ok()).collect();
-        let numbers = jobs.iter().map(|job| job.number).collect();
-        jobs.into_iter().for_each(|job| answers.send(job.refused(HookFailure::Timeout)).expect("it listens"));
+    fn put(desk: &mut Desk, telling: &Telling) -> Vec<u64> {
+        let numbers = telling.answer();
         while desk.next_answer().is_some() {}
         numbers
     }
 
     #[test]
     fn an_address_that_asks_much_keeps_no_other_waiting() {
-        let (mut desk, inbox, answers) = desk();
+        let (mut desk, telling) = Desk::without_thread();
         let [storm, one] = [1, 2].map(|last| Some(IpAddr::from([127, 0, 0, last])));
         let ask = |desk: &mut Desk, of| desk.ask(Hook::Connect, of, Vec::new(), 0);
         let asked: Vec<_> = (0..10).map(|_| ask(&mut desk, storm)).collect();
         let own = ask(&mut desk, one);
-        assert_eq!(put(&mut desk, &inbox, &answers), asked[..2], "no more than may be put at a time");
-        assert!(put(&mut desk, &inbox, &answers).contains(&own));
-        let rest: Vec<_> = (0..9).flat_map(|_| put(&mut desk, &inbox, &answers)).collect();
+        assert_eq!(put(&mut desk, &telling), asked[..2], "no more than may be put at a time");
+        assert!(put(&mut desk, &telling).contains(&own));
+        let rest: Vec<_> = (0..9).flat_map(|_| put(&mut desk, &telling)).collect();
         assert_eq!((rest, desk.waiting()), (asked[3..].to_vec(), 0));
     }
 
     #[test]
     fn when_as_many_wait_as_may_the_newest_of_who_asks_the_most_is_refused() {
-        let (mut desk, _inbox, _answers) = desk();
+        let (mut desk, _telling) = Desk::without_thread();
         let [storm, one] = [1, 2].map(|last| Some(IpAddr::from([127, 0, 0, last])));
         for _ in 0..HOOKS_WAITING_MAX {
             desk.ask(Hook::Publish, storm, Vec::new(), 0);

@@ -157,6 +157,26 @@ impl Broker {
     }
 }
 
+/// What a broker's thread tells a shard by.
+#[cfg(test)]
+pub(crate) struct Telling {
+    pub(crate) news: Sender<(u16, Vec<BrokerNews>)>,
+    pub(crate) passed_back: Sender<PassedBack>,
+    pub(crate) lost: Sender<Box<str>>,
+}
+
+#[cfg(test)]
+impl Broker {
+    /// The first shard's end without a thread, of one address, and what it is told by.
+    pub(crate) fn without_thread() -> (Self, Telling) {
+        let ((asks, _), (tell, news), (passes, _)) = (unbounded(), unbounded(), unbounded());
+        let ((passed_back, passed), (tell_lost, lost), (leave, _)) = (unbounded(), unbounded(), unbounded());
+        let (node, nodes) = (NodeId::draw(), Some(Nodes { lost, leave }));
+        let broker = Self { asks: vec![asks], news, node, passes, passed, nodes };
+        (broker, Telling { news: tell, passed_back, lost: tell_lost })
+    }
+}
+
 /// Starts the thread; an end for each shard, which hears by its bell. The thread ends when the last end is gone.
 pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Broker>, StartError> {
     let url = &settings.advertised_url;

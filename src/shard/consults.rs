@@ -440,9 +440,10 @@ impl Shard {
         }
     }
 
-    /// Whether answers have come.
+    /// Whether answers have come, or keys.
     pub(super) fn has_rulings(&mut self) -> bool {
-        self.gate.consults.hear(self.now.unix_ms / 1000, &mut self.report)
+        let have_keys_come = self.gate.take_keys();
+        self.gate.consults.hear(self.now.unix_ms / 1000, &mut self.report) || have_keys_come
     }
 }
 

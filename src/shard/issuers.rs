@@ -11,11 +11,14 @@ use crate::{
 };
 
 impl Gate {
-    /// Takes over keys of issuers that have been fetched.
-    pub(super) fn take_keys(&mut self) {
+    /// Takes over keys of issuers that have been fetched; tells whether there were any.
+    pub(super) fn take_keys(&mut self) -> bool {
+        let mut have_come = false;
         while let Some(FetchedKeys { issuer, url, keys }) = self.consults.next_keys() {
+            have_come = true;
             self.put_remote(&issuer, &url, &keys);
         }
+        have_come
     }
 
     pub(super) fn put_remote(&mut self, issuer: &str, url: &str, keys: &Arc<[TokenKey]>) {

@@ -265,10 +265,19 @@ mod tests {
     use super::*;
     use crate::{
         app::{outside, socketio::application},
+        auth::{Client, Consultation},
+        backend::Desk,
+        broker::{Broker, NoAnswer, PassedBack, cluster::Cluster},
+        hub::Keeping,
         mesh::{Command, ShardMessage},
-        model::ShardId,
-        ring::Errno,
-        shard::simulated::{Common, Shards},
+        model::{BrokerNews, ChannelName, ConnectionId, PageAsked, ShardId},
+        ring::{Doorbell, Errno},
+        shard::{
+            consults::{Asker, Consults},
+            setup::StorageSetup,
+            simulated::{Common, Shards},
+        },
+        storage::{Folder, Keeper, await_that, record},
     };
 
     /// How long the first of two shards sleeps, and a connection of it, when this has happened.
@@ -322,5 +331,83 @@ mod tests {
         assert!(!shards.all[0].is_called(Sleep::InRing), "nobody wants anything");
         handle.run(|_| ()).expect("it is left");
         assert!(shards.all[0].is_called(Sleep::InRing), "a thread of the application wants something");
+    }
+
+    /// A shard alone that has done all there is to do, and is awake: nobody rings for it.
+    fn one_at_rest() -> Shards {
+        let mut shards = Shards::new(&Common::of_one(4), application(|_| ()));
+        shards.settle();
+        shards
+    }
+
+    /// Whether it is called when it falls asleep, and again when it has done a turn.
+    fn is_called_once(shards: &mut Shards) -> [bool; 2] {
+        let is_called = shards.all[0].is_called(Sleep::InRing);
+        shards.all[0].control.doorbell().end_sleep();
+        shards.turn(0);
+        [is_called, shards.all[0].is_called(Sleep::InRing)]
+    }
+
+    #[test]
+    fn whoever_falls_asleep_looks_once_more_for_what_the_backend_has_answered() {
+        let mut shards = one_at_rest();
+        let (desk, telling) = Desk::without_thread();
+        let shard = &mut shards.all[0];
+        shard.gate.consults = Consults::new(Some(desk));
+        let asker = Asker::Request(ConnectionId { index: 0, generation: 0 });
+        let question = Consultation::connect();
+        shard.gate.consults.ask((asker, None), question, Client::default(), 0, &mut shard.report);
+        assert!(!shard.is_called(Sleep::InRing), "it has not answered");
+        assert_eq!(telling.answer(), [0]);
+        assert_eq!(is_called_once(&mut shards), [true, false]);
+        telling.tell_no_keys();
+        assert_eq!(is_called_once(&mut shards), [true, false], "keys of an issuer have been fetched");
+    }
+
+    fn keeper(shards: &Shards) -> &Keeper {
+        &shards.all[0].foundation.storage.as_ref().expect("it has begun").keeper
+    }
+
+    #[test]
+    fn whoever_falls_asleep_looks_once_more_for_what_has_come_to_disk() {
+        let mut shards = one_at_rest();
+        let folder = Folder::new("asleep");
+        // This bell is another one: whoever rings it wakes nobody.
+        let bell = Doorbell::new().expect("eventfd");
+        let (writer, mut keepers) = folder.open().start(&[bell], &[]).expect("it starts");
+        let setup =
+            StorageSetup { keeper: keepers.remove(0), keeping: Keeping::default(), found: Vec::new() };
+        shards.all[0].begin_storage(Some(setup));
+        assert!(!shards.all[0].is_called(Sleep::InRing), "nothing has been left");
+        keeper(&shards).leave(vec![record(1)]);
+        await_that("it is written", || keeper(&shards).written() == 1);
+        assert_eq!(is_called_once(&mut shards), [true, false]);
+        let channel = ChannelName::new("news", 255).expect("a name");
+        keeper(&shards).ask(PageAsked { number: 0, channel, epoch: 7, after: 0, limit: 1, bytes_max: 1 });
+        await_that("it is read", || keeper(&shards).has_page());
+        assert_eq!(is_called_once(&mut shards), [true, false]);
+        shards.all[0].end_storage();
+        writer.end(true).expect("all is written");
+    }
+
+    #[test]
+    fn whoever_falls_asleep_looks_once_more_for_what_brokers_and_clusters_say() {
+        let mut shards = one_at_rest();
+        let ((broker, of_broker), (cluster, of_cluster)) =
+            (Broker::without_thread(), Cluster::without_thread());
+        shards.all[0].begin_broker(Some(broker));
+        shards.all[0].begin_cluster(Some(cluster));
+        shards.turn(0);
+        assert!(!shards.all[0].is_called(Sleep::InRing), "nobody says anything");
+        of_broker.news.try_send((0, vec![BrokerNews::Down])).expect("it listens");
+        assert_eq!(is_called_once(&mut shards), [true, false], "news");
+        let client = ConnectionId { index: 0, generation: 0 };
+        let passed_back = PassedBack { client, answer: Err(NoAnswer::Away) };
+        of_broker.passed_back.try_send(passed_back).expect("it listens");
+        assert_eq!(is_called_once(&mut shards), [true, false], "what another node has answered");
+        of_broker.lost.try_send("another".into()).expect("it listens");
+        assert_eq!(is_called_once(&mut shards), [true, false], "that a node is lost");
+        of_cluster.try_send(Vec::new()).expect("it listens");
+        assert_eq!(is_called_once(&mut shards), [true, false], "the cluster");
     }
 }

@@ -44,6 +44,9 @@ pub use maintenance::{Depot, Inventory, Shelf, import};
 pub use reader::FoundPage;
 pub use writer::{Keeper, Writer};
 
+#[cfg(test)]
+pub(crate) use tests::{Folder, await_that, record};
+
 use crate::{
     auth::Revoked,
     model::{ChannelName, Durability, Restored},

@@ -24,16 +24,16 @@ use crate::{
 };
 
 /// A folder that is gone afterwards.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("roadstead-storage-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         Self(folder)
     }
 
-    fn open(&self) -> Opened {
+    pub(crate) fn open(&self) -> Opened {
         Opened::open(&self.0, HistoryKept { in_memory: 3, on_disk: 0 }, |_| Durability::Synced)
             .expect("it opens")
     }
@@ -56,7 +56,8 @@ impl Drop for Folder {
     }
 }
 
-fn record(offset: u64) -> Record {
+/// A publication of 500 B.
+pub(crate) fn record(offset: u64) -> Record {
     let position = Position { epoch: 7, offset };
     let payload = Payload::new(vec![b'x'; 500], None);
     let publication = Publication { channel: news(), position, unix_ms: 5, payload }.into();
@@ -75,7 +76,8 @@ fn start(folder: &Folder) -> (Writer, Keeper, Keeper) {
     (writer, keepers.remove(0), another)
 }
 
-fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
+/// Waits until something is so.
+pub(crate) fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(30);
     while !is_so() {
         assert!(Instant::now() < until, "waited in vain: {what}");

@@ -43,6 +43,16 @@ pub fn start(settings: ClusterSettings, bells: &[Doorbell]) -> Result<Vec<Cluste
     Ok(clusters)
 }
 
+#[cfg(test)]
+impl Cluster {
+    /// A shard's end without a thread, among nodes, and what it is told by.
+    pub(crate) fn without_thread() -> (Self, Sender<Vec<ClusterNews>>) {
+        let ((asks, _), (tell, news)) = (unbounded(), unbounded());
+        let (members, gathered, counts) = (Members::Nodes, RefCell::default(), Arc::default());
+        (Self { shard: ShardId(0), members, has_nodes: true, asks, gathered, counts, news }, tell)
+    }
+}
+
 fn terms(settings: &ClusterSettings) -> Terms {
     let siblings = settings.siblings.as_ref().map(|prefix| format!("{prefix}/"));
     let drawn: String = (0..6).map(|_| fastrand::alphanumeric()).collect();
