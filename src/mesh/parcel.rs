@@ -81,6 +81,15 @@ pub enum ShardMessage {
 }
 
 impl Parcel {
+    /// Whether a shard that has failed and begun anew hears it also when it was sent to what the shard was before: what is about
+    /// shards, and what those keep.
+    pub(crate) fn outlives_failure(&self) -> bool {
+        match self {
+            Self::Hub(_) => false,
+            Self::Shard(message) => message.outlives_failure(),
+        }
+    }
+
     /// Bytes of memory that it keeps while it is on its way, as far as clients decide them.
     pub(super) fn bytes(&self) -> usize {
         let beside = match self {
@@ -92,6 +101,15 @@ impl Parcel {
 }
 
 impl ShardMessage {
+    fn outlives_failure(&self) -> bool {
+        match self {
+            Self::AskRoom { .. } | Self::GiveRoom { .. } | Self::HandOver(_) | Self::Revoke(_) => true,
+            Self::Drained | Self::AtRest { .. } | Self::Lost { .. } | Self::LossHeard { .. } => true,
+            Self::Socket { .. } | Self::Sockets(_) | Self::SocketsAnswer(_) => false,
+            Self::EngineMove(_) | Self::EngineEnded(_) | Self::Mark(_) | Self::Lease(_) => false,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Socket { command, .. } => command.bytes(),

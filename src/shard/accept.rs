@@ -352,7 +352,7 @@ impl Shard {
 
     /// Asks another shard for room when this one's runs out.
     pub(super) fn ask_for_room(&mut self) {
-        let question = self.room.poll_question(self.id, self.shards, self.now.monotonic_ms);
+        let question = self.room.poll_question(self.id, self.peers.shards(), self.now.monotonic_ms);
         if let Some((to, Request { wanted, is_full })) = question {
             self.send_mesh(to, ShardMessage::AskRoom { wanted, is_full });
         }

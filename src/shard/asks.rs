@@ -187,7 +187,7 @@ impl Shard {
         self.reach_marks();
         if self.hub.has_told_all() && !self.sockets.is_commanding() {
             self.asks.era += 1;
-            if self.shards == 1 && self.sockets.joins.are_none() {
+            if self.peers.are_none() && self.sockets.joins.are_none() {
                 self.asks.trails.clear();
                 self.asks.trails.shrink_to(TRAILS_KEPT);
             }
@@ -289,7 +289,7 @@ impl Shard {
 
     /// Notes that somebody asks something of sockets of other shards.
     pub(super) fn note_act(&mut self, issuer: Issuer, is_to_many: bool) {
-        if self.shards > 1 {
+        if !self.peers.are_none() {
             let number = self.asks.ways.send(self.id);
             let trail = self.asks.trail(issuer);
             trail.acted = number;
@@ -334,7 +334,7 @@ impl Shard {
     /// Notes that somebody publishes, for what it asks of other shards. What does not come with the publication itself is
     /// not plain.
     fn note_sent(&mut self, issuer: Issuer, channel: &ChannelName, left_out: &[u32], is_plain: bool) {
-        if self.shards > 1 {
+        if !self.peers.are_none() {
             let way = self.hub.owner_of(channel);
             let (number, key) = (self.asks.ways.send(way), self.hub.channel_key(channel));
             let is_plain = is_plain && self.hub.tells_at_once(channel);
@@ -347,7 +347,7 @@ impl Shard {
     fn note_waiting(&mut self, issuer: Issuer, waiting: Option<Waiting>, left_out: &[u32]) {
         let Some(waiting) = waiting else { return };
         self.hold_back_if_too_much_waits(issuer);
-        let key = (self.shards == 1).then(|| self.hub.waiting_key(&waiting));
+        let key = (self.peers.are_none()).then(|| self.hub.waiting_key(&waiting));
         let trail = self.asks.trail(issuer);
         trail.note_here(Asked::Publication(waiting));
         if let Some(key) = key {

@@ -41,8 +41,6 @@ pub(super) struct Carrying {
     since_ms: Option<u64>,
     /// How often it has said that it is.
     round: u8,
-    /// How often each other shard has.
-    heard: Vec<u8>,
     /// Who was present when it began to.
     present: Vec<LeftMembers>,
 }
@@ -61,22 +59,9 @@ impl Carrying {
         self.since_ms.is_some()
     }
 
-    /// Another shard is at rest.
-    pub(super) fn hear(&mut self, from: ShardId, round: u8) {
-        let at = usize::from(from.0);
-        if self.heard.len() <= at {
-            self.heard.resize(at + 1, 0);
-        }
-        self.heard[at] = round;
-    }
-
     /// Who was present when the shard began to come to rest.
     pub(super) fn take_present(&mut self) -> Vec<LeftMembers> {
         std::mem::take(&mut self.present)
-    }
-
-    fn has_heard(&self, from: ShardId, round: u8) -> bool {
-        self.heard.get(usize::from(from.0)).is_some_and(|heard| *heard >= round)
     }
 }
 
@@ -173,13 +158,13 @@ impl Shard {
             tracing::warn!(shard = self.id.0, "something is under way still: what it is about comes back");
             return true;
         }
-        while self.is_quiet() && self.others_have_said(self.carrying.round) {
+        while self.is_quiet() && self.peers.are_at_rest(self.carrying.round) {
             if self.carrying.round == UPGRADE_ROUNDS {
                 return true;
             }
             self.carrying.round += 1;
             let round = self.carrying.round;
-            self.id.others(self.shards).for_each(|to| self.send_mesh(to, ShardMessage::AtRest { round }));
+            self.peers.all().for_each(|to| self.send_mesh(to, ShardMessage::AtRest { round }));
         }
         false
     }
@@ -199,11 +184,7 @@ impl Shard {
 
     /// Whether nothing is under way here, as far as this shard knows.
     fn is_quiet(&self) -> bool {
-        self.hub.is_quiet() && !self.has_more() && self.mesh.depth() == 0 && !self.mesh.has_arrived()
-    }
-
-    fn others_have_said(&self, round: u8) -> bool {
-        round == 0 || self.all_others(|other| self.carrying.has_heard(other, round))
+        self.hub.is_quiet() && !self.has_more() && self.peers.are_quiet()
     }
 
     /// Lets go of the connections that go on, and tells all others to come back.

@@ -10,7 +10,7 @@ use crate::{
     broker::cluster::ClusterAsk,
     hub::{Output, SubscribeError},
     limits::{FANOUT_BACKLOG_BYTES_MAX, HOP_US_BOUNDS},
-    mesh::{Message, Parcel, Refused, ShardMessage, Welcome},
+    mesh::{Parcel, Refused, ShardMessage, Welcome},
     model::{ChannelName, CloseReason, ConnectionId, ShardId, Ticket, Transport, Work},
     ring::{Encoded, SendBytes},
     session::{Exchange, LongPoll, Session},
@@ -34,12 +34,12 @@ impl Shard {
             if self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX && !self.hub.holds_back() {
                 return;
             }
-            let Some((from, count)) = self.mesh.receive() else { break };
+            let Some((from, count)) = self.peers.receive() else { break };
             self.work.count(Work::Mesh, count);
-            if let Some(hop_us) = self.mesh.take_hop_us() {
+            if let Some(hop_us) = self.peers.take_hop_us() {
                 self.report.mesh_hop_us.note(&HOP_US_BOUNDS, hop_us);
             }
-            while let Some(message) = self.mesh.next_message() {
+            while let Some(message) = self.peers.next_message(from) {
                 self.hear_shard(from, message);
             }
             self.settle();
@@ -49,8 +49,6 @@ impl Shard {
     fn hear_shard(&mut self, from: ShardId, parcel: Parcel) {
         match parcel {
             Parcel::Shard(message) => self.hear_of_shard(from, message),
-            // It is meant for what this shard was before it failed.
-            Parcel::Hub(_) if self.unheard.contains(from) => {}
             Parcel::Hub(message) => self.hub.handle_message(self.now, from, message),
         }
     }
@@ -60,13 +58,11 @@ impl Shard {
             ShardMessage::AskRoom { wanted, is_full } => self.give_room(from, Request { wanted, is_full }),
             ShardMessage::GiveRoom { given } => self.room.receive(given),
             ShardMessage::HandOver(hand_over) => self.handle_hand_over(*hand_over),
-            ShardMessage::Drained => _ = self.drained.insert(from),
-            ShardMessage::AtRest { round } => self.carrying.hear(from, round),
+            ShardMessage::Drained => self.peers.note_drained(from),
+            ShardMessage::AtRest { round } => self.peers.note_at_rest(from, round),
             ShardMessage::Lost { restarts } => self.hear_of_loss(from, restarts),
             ShardMessage::Revoke(revocation) => self.revoke(&revocation, false),
-            ShardMessage::LossHeard { restarts } => self.handle_loss_heard(from, restarts),
-            // As above.
-            _ if self.unheard.contains(from) => {}
+            ShardMessage::LossHeard { restarts } => self.peers.note_heard(from, restarts),
             ShardMessage::Mark(mark) => self.hear_mark(from, mark),
             ShardMessage::Lease(said) => self.asks.lease.handle(from, said),
             ShardMessage::Socket { socket, command } => {
@@ -143,14 +139,7 @@ impl Shard {
     }
 
     fn send_parcel(&mut self, to: ShardId, parcel: Parcel) {
-        let is_silent = self.silent.contains(to);
-        let sent = match parcel {
-            Parcel::Hub(message) if is_silent && message.may_be_refused() => Err(Refused::Publish(message)),
-            // Who asks every shard waits for so long, and no longer.
-            Parcel::Hub(Message::Ask { .. } | Message::Receipt { .. }) if is_silent => return,
-            parcel => self.mesh.send(to, parcel),
-        };
-        match sent {
+        match self.peers.send(to, parcel) {
             Ok(()) => {}
             Err(Refused::Deliver(channel)) => {
                 self.report.dropped_mesh_total += 1;

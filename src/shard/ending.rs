@@ -186,11 +186,11 @@ impl Shard {
     fn others_are_empty(&mut self) -> bool {
         let has_told = self.drain.as_mut().is_some_and(|drain| std::mem::replace(&mut drain.has_told, true));
         if !has_told {
-            for to in self.id.others(self.shards) {
+            for to in self.peers.all() {
                 self.send_mesh(to, ShardMessage::Drained);
             }
         }
-        self.all_others(|other| self.drained.contains(other))
+        self.peers.are_drained()
     }
 
     /// Closes a connection that was left open and has no request.

@@ -379,7 +379,7 @@ impl Shard {
     pub(super) fn revoke(&mut self, revocation: &Revocation, is_asked_here: bool) {
         if is_asked_here {
             (self.errand)(Errand::ShutOut(revocation.clone()));
-            for to in self.id.others(self.shards) {
+            for to in self.peers.all() {
                 self.send_mesh(to, ShardMessage::Revoke(Box::new(revocation.clone())));
             }
         }

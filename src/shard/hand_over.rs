@@ -50,7 +50,7 @@ impl Shard {
         hops: u8,
         exchange: Exchange,
     ) -> Outcome {
-        let refusal = if to == self.id || to.0 >= self.shards {
+        let refusal = if !self.peers.has(to) {
             Response::refused(500, "shard_unknown", "the application named no other shard of this server")
         } else if hops >= HAND_OVERS_PER_REQUEST_MAX {
             Response::refused(

@@ -25,7 +25,7 @@ impl Shard {
         report.publications_refused_total += self.report.publications_refused_total;
         report.connections_max = self.room.total();
         report.steered_permille = self.pulse.share_permille();
-        report.mesh_depth = self.mesh.depth() as u32;
+        report.mesh_depth = self.peers.queued() as u32;
         report
     }
 

@@ -71,7 +71,7 @@ impl Shard {
 
     /// Says how far things have to have come for those who wait, at the end of a turn.
     pub(super) fn send_marks(&mut self) {
-        if self.shards == 1 {
+        if self.peers.are_none() {
             return;
         }
         self.sweep_trails();
@@ -80,7 +80,7 @@ impl Shard {
         let (now_ms, mut has_changed) =
             (self.now.monotonic_ms, self.asks.ways.pass_time(self.now.monotonic_ms));
         let mut is_settled = false;
-        while let Some(mark) = self.asks.ways.poll_mark(now_ms, &self.silent, &mut has_changed) {
+        while let Some(mark) = self.asks.ways.poll_mark(now_ms, self.peers.silent(), &mut has_changed) {
             if !is_settled {
                 self.settle();
                 is_settled = true;
@@ -164,7 +164,7 @@ impl Shard {
         match mark.reach {
             Reach::Here if !is_own => self.pass_on(origin, origin, mark),
             Reach::Here | Reach::Everywhere => {
-                self.id.others(self.shards).for_each(|to| self.pass_on(to, origin, mark));
+                self.peers.all().for_each(|to| self.pass_on(to, origin, mark));
                 if !is_own {
                     self.take_in(origin, mark);
                 }

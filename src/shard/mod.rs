@@ -62,6 +62,7 @@ mod paging;
 mod partial;
 mod passages;
 mod past;
+mod peers;
 mod places;
 mod polls;
 mod proxied;

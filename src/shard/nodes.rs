@@ -109,7 +109,7 @@ impl Shard {
         *count = count.wrapping_add(1);
         let connection = ConnectionId { index: ConnectionId::NODE, generation: *life };
         let ticket = Ticket { connection, token: *count };
-        let (left, channels) = (self.shards, BTreeMap::new());
+        let (left, channels) = (self.peers.shards(), BTreeMap::new());
         answering.push_back(Answering { ticket, namespace, id, limit, left, channels });
         self.hub.ask(self.now, ticket, question);
     }

@@ -32,6 +32,7 @@ use super::{
     lines::Lines,
     outbox::Class,
     past::Past,
+    peers::Peers,
     room::Room,
     setup::{ShardError, ShardSetup},
     sockets::Sockets,
@@ -44,8 +45,8 @@ use crate::{
     },
     auth::Revoked,
     limits::{FAREWELLS_AT_ONCE, RING_END_MS, SHARD_RESTARTS_WITHIN_MS},
-    mesh::{Heir, Legacy, Links, Mesh, ShardMessage, ShardReport},
-    model::{ChannelName, CloseReason, ShardId, ShardSet},
+    mesh::{Heir, Legacy, Links, ShardMessage, ShardReport},
+    model::{ChannelName, CloseReason, ShardId},
     ring::Completion,
     session::{Exchange, Kind, Session},
     wire::{
@@ -68,13 +69,11 @@ struct Inheritance {
     acceptors: Acceptors,
     /// Who has been shut out stays out.
     revoked: Revoked,
-    mesh: Mesh,
+    peers: Peers,
     /// What it has counted, now and over the last hour.
     told: (ShardReport, Past),
     drain: Option<Drain>,
     heir: Option<Heir>,
-    drained: ShardSet,
-    silent: ShardSet,
     /// Generations that no connection, socket or session has had.
     generations: [u32; 3],
     starved_total: u64,
@@ -209,10 +208,11 @@ impl Shard {
         let (starved_total, counted) = (self.lines.starved_total(), self.hub.counted());
         self.room.begin_anew();
         self.acceptors.begin_anew();
+        self.peers.begin_anew(self.report.shard_restarts_total);
         let (tokens, user_counts, revoked, desk) = self.gate.bequeath();
         let setup = ShardSetup {
             shard: self.id,
-            shards: self.shards,
+            shards: self.peers.shards(),
             core: self.report.core as usize,
             connections_max: self.room.total(),
             connections_limit: self.foundation.connections_limit,
@@ -259,12 +259,10 @@ impl Shard {
             room: self.room,
             acceptors: self.acceptors,
             revoked,
-            mesh: self.mesh,
+            peers: self.peers,
             told: (self.report, self.past),
             drain: self.drain.map(Drain::begin_anew),
             heir: self.carrying.heir,
-            drained: self.drained,
-            silent: self.silent,
             generations,
             starved_total,
             counted,
@@ -279,22 +277,20 @@ impl Shard {
         let mut hub = foundation.make_hub(&setup, restarts);
         hub.count_from(left.counted);
         let handler = caught(make).map_err(|panicked| ShardError::Failed(id, panicked.what))?;
-        let mut shard = Self::new(setup, (ring, hub, left.mesh), handler, foundation);
+        let mut shard = Self::new(setup, (ring, hub, left.peers), handler, foundation);
         shard.gate.inherit(left.revoked);
         shard.lines.slab.go_on_from(connections);
         shard.lines.count_starved_from(left.starved_total);
         shard.sockets.go_on_from([sockets, sessions]);
         // Answers that were for what it was are not taken for answers to what it is.
-        shard.asks = Asks::new(id, shard.shards, restarts << 40);
+        shard.asks = Asks::new(id, shard.peers.shards(), restarts << 40);
         (shard.room, shard.acceptors) = (left.room, left.acceptors);
         (shard.report, shard.past) = left.told;
-        (shard.drain, shard.drained, shard.silent) = (left.drain, left.drained, left.silent);
-        shard.carrying.heir = left.heir;
+        (shard.drain, shard.carrying.heir) = (left.drain, left.heir);
         shard.begin_storage_anew();
         shard.begin_broker_anew();
         shard.begin_cluster_anew();
-        for to in id.others(shard.shards) {
-            shard.unheard.insert(to);
+        for to in shard.peers.all() {
             shard.hub.mute_receipts(&[to].into_iter().collect());
             shard.send_mesh(to, ShardMessage::Lost { restarts });
         }
@@ -318,13 +314,6 @@ impl Shard {
         let owned = |channel: &ChannelName| owners.of(channel) == from;
         self.give_up_reads(&owned);
         self.call("shard_failed", |handler, cx| handler.shard_failed(cx, from, &owned));
-    }
-
-    /// Another shard knows that this one has begun anew.
-    pub(super) fn handle_loss_heard(&mut self, from: ShardId, restarts: u64) {
-        if restarts == self.report.shard_restarts_total {
-            self.unheard.remove(from);
-        }
     }
 }
 

@@ -18,7 +18,7 @@ impl Shard {
         self.foundation.rules = Arc::new(AccessRules::new(live.policy.clone(), &live.publish_keys));
         self.sockets.io.obey(&self.foundation.rules);
         self.sockets.change_settings(live);
-        self.lines.change_limits(&self.limits, self.shards);
+        self.lines.change_limits(&self.limits, self.peers.shards());
         self.hub.change_limits(&self.limits);
         self.hub.change_retention(live.retentions.clone());
         self.call("settings_changed", |handler, cx| handler.settings_changed(cx, live));

@@ -9,9 +9,8 @@ use crate::{
 
 impl Shard {
     /// These shards do no turns. Told anew every second while there are any.
-    pub(super) fn give_up_on(&mut self, mut silent: ShardSet) {
-        silent.remove(self.id);
-        self.silent = silent;
+    pub(super) fn give_up_on(&mut self, silent: ShardSet) {
+        let silent = self.peers.note_silent(silent);
         self.report.shards_silent = silent.iter().count() as u32;
         if !silent.is_empty() {
             self.hub.give_up_joins(&silent);
@@ -24,11 +23,6 @@ impl Shard {
         let silent: Vec<ShardId> = silent.iter().collect();
         self.call("shards_silent", |handler, cx| handler.shards_silent(cx, &silent));
         self.run_intents();
-    }
-
-    /// Whether this is so of every other shard that does turns.
-    pub(super) fn all_others(&self, is_so: impl Fn(ShardId) -> bool) -> bool {
-        self.id.others(self.shards).all(|other| self.silent.contains(other) || is_so(other))
     }
 
     /// Tells whoever asked for something that the way to its owner is full.

@@ -146,7 +146,7 @@ impl Shard {
                 self.submit(0)?;
                 return Ok(true);
             }
-            if ring.has_completions() || self.mesh.has_arrived() || self.has_news() {
+            if ring.has_completions() || self.peers.have_sent() || self.has_news() {
                 return Ok(true);
             }
             if Instant::now() >= until {
@@ -186,7 +186,7 @@ impl Shard {
         let bell = self.control.doorbell().clone();
         bell.fall_asleep(sleep, || {
             self.obey_commands()
-                || self.mesh.has_arrived()
+                || self.peers.have_sent()
                 || self.has_rulings()
                 || self.has_storage_news()
                 || self.outside.has_more()
@@ -230,7 +230,7 @@ impl Shard {
         const HUB_TICK_MS: u64 = 1000;
         let until = |at: u64| at.saturating_sub(self.now.monotonic_ms).max(1);
         let mut wait_ms = HUB_TICK_MS;
-        if self.mesh.depth() > 0 || self.lines.is_starved() {
+        if self.peers.queued() > 0 || self.lines.is_starved() {
             wait_ms = 1;
         }
         if self.drain.is_some() || self.acceptors.are_paused() || self.lines.has_unarmed() {
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(sleeps(|shard, _| shard.handler_timers.set(shard.now.monotonic_ms + 40, 7)), 40);
         assert_eq!(sleeps(|shard, index| shard.lines.starve(index)), 1, "a buffer may be back at any moment");
         let full = |shard: &mut Shard, _| {
-            shard.mesh.send(ShardId(1), ShardMessage::GiveRoom { given: 0 }).expect("it passes");
+            shard.peers.send(ShardId(1), ShardMessage::GiveRoom { given: 0 }.into()).expect("it passes");
         };
         assert_eq!(sleeps(full), 1, "the link may have room at any moment");
         let unarmed = |shard: &mut Shard, index| {
@@ -318,8 +318,8 @@ mod tests {
         shards.settle();
         assert!(!shards.all[0].is_called(Sleep::InRing), "nothing has come");
         let other = &mut shards.all[1];
-        other.mesh.send(ShardId(0), ShardMessage::GiveRoom { given: 0 }).expect("it passes");
-        other.mesh.flush();
+        other.peers.send(ShardId(0), ShardMessage::GiveRoom { given: 0 }.into()).expect("it passes");
+        other.peers.flush();
         assert!(shards.all[0].is_called(Sleep::InRing), "another shard has said something");
         shards.settle();
         assert!(!shards.all[0].is_called(Sleep::OnExecutor), "it has been heard");

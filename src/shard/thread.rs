@@ -9,6 +9,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use super::{
     foundation::Foundation,
+    peers::Peers,
     restart::Restarts,
     setup::{ShardError, ShardSetup, StartError},
     turn::{End, Shard},
@@ -61,7 +62,7 @@ async fn run(
     };
     let hub = foundation.make_hub(&setup, 0);
     ready.send(Ok(())).ok();
-    let mesh = std::mem::take(&mut setup.links).connect();
+    let peers = Peers::new(setup.shard, setup.shards, std::mem::take(&mut setup.links).connect());
     let (id, mut restarts) = (setup.shard, Restarts::new(setup.restarts_max));
     let (mut storage, broker) = (setup.storage.take(), setup.broker.take());
     let cluster = setup.cluster.take();
@@ -69,7 +70,7 @@ async fn run(
     if let Some(storage) = &mut storage {
         left.spare(&mut storage.found);
     }
-    let mut shard = Shard::new(setup, (ring, hub, mesh), handler(), foundation);
+    let mut shard = Shard::new(setup, (ring, hub, peers), handler(), foundation);
     shard.sockets.name_as_nobody_before();
     shard.begin_storage(storage);
     shard.begin_broker(broker);

@@ -28,6 +28,7 @@ use super::{
     pages::Pages,
     partial::PartialInput,
     past::Past,
+    peers::Peers,
     proxied::Proxied,
     redirect::Redirect,
     room::Room,
@@ -48,8 +49,8 @@ use crate::{
     backend::Notices,
     hub::Hub,
     limits::{CHANNELS_PER_TURN, Limits, UPGRADE_DRAIN_MS_MAX},
-    mesh::{Bell, Command, ControlReceiver, Failure, Mesh, Pulse, ShardReport},
-    model::{CloseReason, Now, ShardId, ShardSet, Work},
+    mesh::{Bell, Command, ControlReceiver, Failure, Pulse, ShardReport},
+    model::{CloseReason, Now, ShardId, Work},
     ring::{Completion, Ring},
     wire::http1::HeadTable,
 };
@@ -62,7 +63,6 @@ const COMPLETIONS_AT_ONCE: usize = 512;
 /// One core and all it owns.
 pub(super) struct Shard {
     pub(super) id: ShardId,
-    pub(super) shards: u16,
     pub(super) limits: Limits,
     pub(super) room: Room,
     pub(super) now: Now,
@@ -70,10 +70,6 @@ pub(super) struct Shard {
     pub(super) wheel: Wheel,
     pub(super) partial: PartialInput,
     pub(super) addresses: Addresses,
-    /// Shards that do no turns, as the supervisor says.
-    pub(super) silent: ShardSet,
-    /// Shards that have not heard that this one has begun anew.
-    pub(super) unheard: ShardSet,
     pub(super) foundation: Foundation,
     pub(super) pulse: Arc<Pulse>,
     pub(super) acceptors: Acceptors,
@@ -85,15 +81,13 @@ pub(super) struct Shard {
     pub(super) notices: Option<Notices>,
     pub(super) hosts: ListenerHosts,
     pub(super) hub: Hub,
-    pub(super) mesh: Mesh,
+    pub(super) peers: Peers,
     pub(super) handler: Box<dyn Handler>,
     pub(super) intents: Intents,
     pub(super) asks: Asks,
     pub(super) handler_timers: HandlerTimers,
     pub(super) report: ShardReport,
     pub(super) drain: Option<Drain>,
-    /// Shards that have no client left.
-    pub(super) drained: ShardSet,
     pub(super) carrying: Carrying,
     pub(super) drain_ms: u32,
     pub(super) date: Date,
@@ -161,7 +155,7 @@ pub(super) enum End {
 impl Shard {
     pub(super) fn new(
         setup: ShardSetup,
-        (ring, hub, mesh): (Ring, Hub, Mesh),
+        (ring, hub, peers): (Ring, Hub, Peers),
         mut handler: Box<dyn Handler>,
         foundation: Foundation,
     ) -> Self {
@@ -173,7 +167,6 @@ impl Shard {
         let sockets = Sockets::new(setup.shard, io, served, slots, setup.handshake_counts, now_ms, parts);
         Self {
             id: setup.shard,
-            shards: setup.shards,
             room: Room::new(setup.connections_max, setup.connections_limit),
             now: Now::default(),
             lines: Lines::new(ring, slots, &limits, setup.shards, (secrets, setup.forms)),
@@ -182,8 +175,6 @@ impl Shard {
             errand: setup.errand,
             wheel: Wheel::new(slots, now_ms),
             partial: PartialInput::new(&limits, setup.shards, setup.diagnostic_message_bytes_max),
-            silent: ShardSet::default(),
-            unheard: ShardSet::default(),
             foundation,
             pulse: setup.pulse,
             addresses: Addresses::new(setup.address_counts, setup.proxies, per_address),
@@ -192,14 +183,13 @@ impl Shard {
             notices: setup.notices,
             hosts: setup.hosts,
             hub,
-            mesh,
+            peers,
             handler,
             intents: Intents::default(),
             asks: Asks::new(setup.shard, setup.shards, 0),
             handler_timers: HandlerTimers::default(),
             report: ShardReport { shard: setup.shard.0, core: setup.core as u32, ..ShardReport::default() },
             drain: None,
-            drained: ShardSet::default(),
             carrying: Carrying::default(),
             drain_ms: setup.drain_ms,
             date: Date::default(),
@@ -309,7 +299,7 @@ impl Shard {
         self.ask_broker();
         self.flush_cluster();
         self.ask_for_room();
-        self.mesh.flush();
+        self.peers.flush();
     }
 
     /// Whether a turn would find something to do that has not come from the kernel or from another shard.
@@ -458,7 +448,14 @@ impl Shard {
         let is_draining = self.drain.is_some();
         let is_joined = self.is_joined();
         let is_ready = !is_draining && !self.acceptors.is_leaving() && is_joined;
-        Moment { now: self.now, shard: self.id, shards: self.shards, is_draining, is_ready, is_joined }
+        Moment {
+            now: self.now,
+            shard: self.id,
+            shards: self.peers.shards(),
+            is_draining,
+            is_ready,
+            is_joined,
+        }
     }
 
     pub(super) fn read_clock(&mut self) {

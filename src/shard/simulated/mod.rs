@@ -25,6 +25,7 @@ use super::{
     accept::Arrival,
     addresses::Entering,
     foundation::Foundation,
+    peers::Peers,
     setup::{Forms, ShardSetup},
     turn::Shard,
 };
@@ -103,8 +104,8 @@ impl Shards {
             let foundation = Foundation::of(&setup);
             let ring = foundation.make_ring(&setup.control, &setup.pulse).expect("a ring can be made here");
             let hub = foundation.make_hub(&setup, 0);
-            let mesh = std::mem::take(&mut setup.links).connect();
-            Shard::new(setup, (ring, hub, mesh), make(ShardId(id)), foundation)
+            let peers = Peers::new(setup.shard, setup.shards, std::mem::take(&mut setup.links).connect());
+            Shard::new(setup, (ring, hub, peers), make(ShardId(id)), foundation)
         });
         Self { all: all.collect(), clock: Duration::ZERO, make: Rc::new(make), controls: senders }
     }
@@ -164,7 +165,7 @@ impl Shards {
 
     /// Whether a turn would find something to do that no client has sent.
     pub(super) fn are_busy(&self) -> bool {
-        let is_busy = |shard: &Shard| shard.has_more() || shard.mesh.has_arrived() || shard.mesh.depth() > 0;
+        let is_busy = |shard: &Shard| shard.has_more() || !shard.peers.are_quiet();
         self.all.iter().any(is_busy)
     }
 }

@@ -99,7 +99,7 @@ impl World {
         let common = Common { shards, limits, hash_seed: rng.u64(..), ..Common::of_one(CONNECTIONS) };
         let (mut shards, is_narrow) = (Shards::new(&common, make), rng.u8(..3) == 0);
         if is_narrow {
-            shards.all.iter_mut().for_each(|shard| shard.mesh.narrow(NARROW));
+            shards.all.iter_mut().for_each(|shard| shard.peers.narrow(NARROW));
         }
         Self {
             shards,
@@ -299,7 +299,7 @@ impl World {
         self.spoken.seen.full_links += u64::from(dropped > self.spoken.dropped);
         self.spoken.dropped = dropped;
         if self.is_narrow {
-            let Bounds { messages, bytes } = self.shards.all[at].mesh.most_publications();
+            let Bounds { messages, bytes } = self.shards.all[at].peers.most_publications();
             assert!(messages <= NARROW.messages, "{messages} publications wait for a link");
             assert!(bytes <= NARROW.bytes + PARCEL_BYTES_MAX, "{bytes} bytes wait for a link");
         }

@@ -45,7 +45,7 @@ impl Shard {
         let is_bound = record.socket != NONE || record.home().is_some() || waits;
         // One that polls could not be found there, were its requests not handed over.
         let can_go = self.lines.ring.abilities().exports;
-        if to == self.id || to.0 >= self.shards || is_bound || !can_go || self.drain.is_some() {
+        if !self.peers.has(to) || is_bound || !can_go || self.drain.is_some() {
             return false;
         }
         let prefix = if namespace == "/" { String::new() } else { format!("{namespace},") };

@@ -142,7 +142,7 @@ impl Shard {
                 self.handle_socket_command(socket, command);
             }
             Order::Command { socket, command } => {
-                if socket.shard.0 < self.shards {
+                if self.peers.has(socket.shard) {
                     self.send_mesh(socket.shard, mesh::ShardMessage::Socket { socket, command });
                 }
             }
@@ -329,7 +329,7 @@ impl Shard {
         if !matches!(request, SocketsRequest::Fetch { .. }) {
             self.note_act(issuer, true);
         }
-        for to in self.id.others(self.shards) {
+        for to in self.peers.all() {
             self.send_mesh(to, mesh::ShardMessage::Sockets(request.clone()));
         }
         // An application does not send itself an event for the others.

@@ -295,7 +295,7 @@ impl Shard {
             false => self.find_foreign(&sid),
         };
         let elsewhere = match found {
-            None if sid.shard() != self.id && sid.shard().0 < self.shards => Some(sid.shard()),
+            None if self.peers.has(sid.shard()) => Some(sid.shard()),
             _ => found.and_then(|session| self.sockets.moved.get(&session).copied()),
         };
         if let Some(shard) = elsewhere {
