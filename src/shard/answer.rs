@@ -262,7 +262,7 @@ impl Shard {
             }
             None => response,
         };
-        let date = self.date.text();
+        let date = self.clock.date();
         let is_apart = response.body.as_bytes().len() > GATHER_BYTES_MAX;
         self.lines.say(index, Class::Answer, |out| {
             let head_only = exchange.head_only || is_apart;

@@ -66,7 +66,7 @@ impl Shard {
         self.log_answer(index, response);
         let is_kept = exchange.keep_alive && !response.close && self.drain.is_none();
         let (how, keep_alive) = BitByBit::of(length, is_kept, exchange.version);
-        let date = self.date.text();
+        let date = self.clock.date();
         self.lines.say(index, Class::Answer, |out| {
             http1::encode_head_bit_by_bit(out, response, length, date, is_kept, exchange.version);
         });

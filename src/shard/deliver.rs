@@ -238,7 +238,7 @@ impl Shard {
     pub(super) fn answer_poll(&mut self, index: u32, body: &Rc<Encoded>) {
         let Some((poll, exchange)) = self.unpark(index) else { return };
         self.report.responses_total[1] += 1;
-        let date = self.date.text();
+        let date = self.clock.date();
         let bytes = body.as_slice();
         // A small body costs less to copy than its place in the queue.
         let is_copied = bytes.len() <= COPIED_BODY_BYTES_MAX;
@@ -266,7 +266,7 @@ impl Shard {
             503 => response.with_field("Retry-After", "1"),
             _ => response,
         };
-        let date = self.date.text();
+        let date = self.clock.date();
         let Exchange { keep_alive, head_only, version, .. } = exchange;
         self.lines.say(index, Class::Answer, |out| {
             http1::encode_response(out, &response, date, head_only, keep_alive, version);

@@ -21,7 +21,7 @@ pub(super) enum Followed {
 impl Shard {
     /// Answers a request with the head of a stream.
     pub(super) fn begin_stream(&mut self, index: u32, fields: &str, exchange: Exchange) {
-        let date = self.date.text();
+        let date = self.clock.date();
         self.lines.say(index, Class::Answer, |out| {
             http1::encode_stream_head(out, date, fields, exchange.version);
         });

@@ -271,7 +271,7 @@ impl Shard {
         }
         let response = unavailable("the shard that is to answer this request has no room");
         let mut bytes = Vec::new();
-        http1::encode_response(&mut bytes, &response, self.date.text(), false, false, Version::Http11);
+        http1::encode_response(&mut bytes, &response, self.clock.date(), false, false, Version::Http11);
         if let Some(mut keys) = keys {
             let mut sealed = Vec::new();
             let mut sealer = keys.record.sealer(&mut sealed);

@@ -156,7 +156,7 @@ impl Shard {
         let response = Response { fields, close: true, ..Response::text(reason.http_status(), text) };
         let response = response.with_field("Retry-After", &fastrand::u32(1..=5).to_string());
         self.count_response(response.status);
-        let date = self.date.text();
+        let date = self.clock.date();
         self.lines.say(index, Class::Last, |out| {
             http1::encode_response(out, &response, date, exchange.head_only, false, exchange.version);
         });
@@ -233,7 +233,7 @@ impl Shard {
             listeners: Vec::new(),
             drain_ms: self.drain_ms,
             spin: self.rest.spin(),
-            started: self.started,
+            started: self.clock.started(),
             links: Links::default(),
             control: self.control,
             outside: self.outside,

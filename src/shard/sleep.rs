@@ -43,6 +43,10 @@ const TASKS: &str = "a task";
 pub(super) struct Rest {
     /// How long it looks for work before it sleeps.
     spin: Duration,
+    /// Rung by tasks of the application.
+    bell: Rc<Bell>,
+    /// Completions handled in the turn before.
+    completions: usize,
     /// Hears the ring while the shard sleeps on its executor; since it first did.
     listener: Option<Listener>,
     /// How long its thread has not rested, and when that is looked at again.
@@ -61,8 +65,19 @@ struct Listener {
 }
 
 impl Rest {
-    pub(super) fn new(spin: Duration) -> Self {
-        Self { spin, listener: None, busy_us: 0, clocked_ms: 0 }
+    /// Of a shard that looks for work for so long before it sleeps, and is rung for by tasks with this bell.
+    pub(super) fn new(spin: Duration, bell: Rc<Bell>) -> Self {
+        Self { spin, bell, completions: 0, listener: None, busy_us: 0, clocked_ms: 0 }
+    }
+
+    /// So many completions have been handled in this turn.
+    pub(super) fn note_completions(&mut self, count: usize) {
+        self.completions = count;
+    }
+
+    /// Whether more of what was much is likely to have come meanwhile.
+    fn expects_more(&self) -> bool {
+        self.completions > RUN_AT_ONCE
     }
 
     /// How long the shard looks for work before it sleeps.
@@ -116,9 +131,8 @@ impl Shard {
         if has_tasks {
             self.let_tasks_run().await?;
         }
-        // More of what was much is likely to have come meanwhile.
-        if self.has_more() || self.lines.awaits_sends() || self.last_completions > RUN_AT_ONCE {
-            return self.submit(self.last_completions);
+        if self.has_more() || self.lines.awaits_sends() || self.rest.expects_more() {
+            return self.submit(self.rest.completions);
         }
         if !self.rest.spin.is_zero() && self.spin()? {
             return Ok(());
@@ -176,7 +190,7 @@ impl Shard {
         let rest = &mut self.rest;
         if rest.listener.is_none() {
             let sleeper = self.lines.ring.sleeper().map_err(ShardError::Ring)?;
-            rest.listener = Some(Listener::new(sleeper, Rc::clone(&self.bell)));
+            rest.listener = Some(Listener::new(sleeper, Rc::clone(&rest.bell)));
         }
         Ok(rest.listener.as_ref().expect("made above"))
     }
@@ -211,10 +225,10 @@ impl Shard {
             return Ok(());
         }
         // No task has run since the shard looked for what they had left.
-        self.bell.silence();
+        self.rest.bell.silence();
         if self.lines.ring.prepare_sleep(timeout - NAP).map_err(ShardError::Ring)? {
             self.pulse.attendance().leave();
-            self.bell.wait().await;
+            self.rest.bell.wait().await;
             come_back(&self.pulse, TASKS);
             self.lines.ring.finish_sleep();
         }
@@ -243,7 +257,7 @@ impl Shard {
             self.lines.next_watch_ms(),
             self.lines.secrets.shaking.next_stall_ms(),
             self.wheel.next_ms(end_ms),
-            self.next_handler_timer_ms(),
+            self.handler_timers.next_ms(),
             self.hub.next_state_ms(),
             self.hub.next_presence_ms(),
             self.hub.next_vacancy_ms(),
@@ -279,6 +293,19 @@ mod tests {
         },
         storage::{Folder, Keeper, await_that, record},
     };
+
+    #[test]
+    fn a_shard_that_spins_is_busy_in_its_turns_and_is_looked_at_once_in_a_while() {
+        let mut rest = Rest::new(Duration::from_micros(50), Rc::default());
+        assert_eq!(rest.busy_us(7, 300), 300);
+        assert_eq!(rest.busy_us(7 + CLOCKED_MS - 1, 400), 300, "that is what it was");
+        assert_eq!(rest.busy_us(7 + CLOCKED_MS, 400), 400);
+        assert!(!rest.expects_more());
+        rest.note_completions(RUN_AT_ONCE);
+        assert!(!rest.expects_more(), "the kernel has run all there were");
+        rest.note_completions(RUN_AT_ONCE + 1);
+        assert!(rest.expects_more());
+    }
 
     /// How long the first of two shards sleeps, and a connection of it, when this has happened.
     fn sleeps(what: impl FnOnce(&mut Shard, u32)) -> u64 {

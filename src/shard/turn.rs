@@ -1,12 +1,6 @@
 //! The shard itself and its turn.
 
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    rc::Rc,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use super::{
     accept::Acceptors,
@@ -15,12 +9,13 @@ use super::{
     asks::Asks,
     carrying::Carrying,
     catch_up::CatchUps,
+    clock::Clock,
     connection::Flags,
-    date::Date,
     ending::Drain,
     fan_out::FanoutScratch,
     foundation::Foundation,
     gate::Gate,
+    handler_timers::HandlerTimers,
     intake::Intake,
     kept::Kept,
     lines::Lines,
@@ -65,6 +60,8 @@ pub(super) struct Shard {
     pub(super) id: ShardId,
     pub(super) limits: Limits,
     pub(super) room: Room,
+    pub(super) clock: Clock,
+    /// When the turn under way began.
     pub(super) now: Now,
     pub(super) lines: Lines,
     pub(super) wheel: Wheel,
@@ -90,7 +87,6 @@ pub(super) struct Shard {
     pub(super) drain: Option<Drain>,
     pub(super) carrying: Carrying,
     pub(super) drain_ms: u32,
-    pub(super) date: Date,
     pub(super) head_table: HeadTable,
     pub(super) messages: Messages,
     pub(super) intake: Intake,
@@ -106,42 +102,11 @@ pub(super) struct Shard {
     pub(super) ended_engines: Vec<(u32, CloseReason)>,
     completions: Vec<Completion>,
     expired: Vec<u32>,
-    pub(super) last_completions: usize,
     pub(super) control: ControlReceiver,
     pub(super) outside: Outside,
     pub(super) access_log: AccessLog,
-    /// Rung by tasks of the application.
-    pub(super) bell: Rc<Bell>,
     pub(super) rest: Rest,
-    pub(super) started: Instant,
-    /// When this turn began.
-    woken: Instant,
     is_stopped: bool,
-}
-
-/// The timers of the handler. Those due together run in the order in which they were set.
-#[derive(Default)]
-pub(super) struct HandlerTimers {
-    /// When each is due, how many had been set before it, and its name.
-    heap: BinaryHeap<Reverse<(u64, u64, u64)>>,
-    set: u64,
-}
-
-impl HandlerTimers {
-    /// Sets one.
-    pub(super) fn set(&mut self, due_ms: u64, timer: u64) {
-        self.heap.push(Reverse((due_ms, self.set, timer)));
-        self.set += 1;
-    }
-
-    fn take_due(&mut self, now_ms: u64) -> Option<u64> {
-        let is_due = self.next_ms().is_some_and(|due_ms| due_ms <= now_ms);
-        if is_due { self.heap.pop().map(|Reverse((_, _, timer))| timer) } else { None }
-    }
-
-    fn next_ms(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse((due_ms, ..))| *due_ms)
-    }
 }
 
 /// Why a shard runs no longer before it was to end.
@@ -168,6 +133,7 @@ impl Shard {
         Self {
             id: setup.shard,
             room: Room::new(setup.connections_max, setup.connections_limit),
+            clock: Clock::new(setup.started),
             now: Now::default(),
             lines: Lines::new(ring, slots, &limits, setup.shards, (secrets, setup.forms)),
             redirect,
@@ -192,7 +158,6 @@ impl Shard {
             drain: None,
             carrying: Carrying::default(),
             drain_ms: setup.drain_ms,
-            date: Date::default(),
             head_table: HeadTable::default(),
             messages: Messages::new(&limits, setup.diagnostic_message_bytes_max),
             intake: Intake::default(),
@@ -207,14 +172,10 @@ impl Shard {
             ended_engines: Vec::new(),
             completions: Vec::with_capacity(COMPLETIONS_AT_ONCE),
             expired: Vec::new(),
-            last_completions: 0,
             control: setup.control,
             outside: setup.outside,
             access_log: AccessLog::new(setup.access),
-            bell,
-            rest: Rest::new(setup.spin),
-            started: setup.started,
-            woken: setup.started,
+            rest: Rest::new(setup.spin, bell),
             is_stopped: false,
             limits,
         }
@@ -240,7 +201,7 @@ impl Shard {
     }
 
     fn end_turn(&mut self) {
-        self.work.end(self.id, self.woken.elapsed(), self.now.monotonic_ms, &mut self.report);
+        self.work.end(self.id, self.clock.read_at().elapsed(), self.now.monotonic_ms, &mut self.report);
         if self.past.is_due(self.now) {
             let report = self.whole_report();
             self.past.note(self.now, &report);
@@ -355,7 +316,7 @@ impl Shard {
                 break;
             }
         }
-        self.last_completions = handled;
+        self.rest.note_completions(handled);
         self.report.completions_total += handled as u64;
     }
 
@@ -434,13 +395,8 @@ impl Shard {
             self.call("timer", |handler, cx| handler.timer(cx, timer));
             self.run_intents();
         }
-        self.sockets.io.pass_time(self.woken);
+        self.sockets.io.pass_time(self.clock.read_at());
         self.work.count(Work::Aged, self.hub.handle_tick(self.now));
-    }
-
-    /// When the handler's next timer is due.
-    pub(super) fn next_handler_timer_ms(&self) -> Option<u64> {
-        self.handler_timers.next_ms()
     }
 
     /// What a handler may know of this turn.
@@ -459,15 +415,9 @@ impl Shard {
     }
 
     pub(super) fn read_clock(&mut self) {
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.woken = Instant::now();
-        self.work.begin(self.woken);
-        let monotonic_ms = self.woken.duration_since(self.started).as_millis() as u64;
-        self.now = Now { monotonic_ms, unix_ms: unix.as_millis() as u64 };
-        #[cfg(test)]
-        self.work.clock_ms.into_iter().for_each(|ms| self.now.monotonic_ms = ms);
+        self.now = self.clock.read();
+        self.work.begin(self.clock.read_at());
         self.hub.note_time(self.now);
-        self.date.update(unix.as_secs());
     }
 }
 

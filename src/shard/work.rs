@@ -42,9 +42,6 @@ pub(super) struct Turn {
     logged_ms: Option<u64>,
     /// Long turns that were not logged since one was.
     unlogged: u32,
-    /// The time of the turn, where a test says it.
-    #[cfg(test)]
-    pub(super) clock_ms: Option<u64>,
 }
 
 /// How much of the core the shard's thread has had.

@@ -135,9 +135,7 @@ impl Shards {
     /// A shard does a turn, and what it has left is submitted.
     pub(super) fn turn(&mut self, shard: usize) {
         let shard = &mut self.all[shard];
-        // However long the test takes.
-        shard.started = Instant::now() - self.clock;
-        shard.work.clock_ms = Some(self.clock.as_millis() as u64);
+        shard.clock.stand_at(self.clock);
         shard.turn();
         shard.lines.ring.enter(0).expect("it enters");
     }
