@@ -1,25 +1,13 @@
 //! The broker that joins several nodes, as the shard sees it: what the hub asks goes to it at the end of each turn, and what
 //! it says is told to the hub.
 
-use rustc_hash::FxHashMap;
-
-use super::turn::Shard;
+use super::{joint::Joint, turn::Shard};
 use crate::{
     broker::Broker,
     hub::Waiting,
-    limits::{BROKER_SILENCE_MS, FANOUT_BACKLOG_BYTES_MAX},
-    model::{ChannelName, ConnectionId, Issuer, Notice, Payload, Ticket},
+    limits::FANOUT_BACKLOG_BYTES_MAX,
+    model::{ChannelName, Issuer, Notice, Payload, Ticket},
 };
-
-/// A shard's part in what joins it with other nodes.
-pub(super) struct Joint {
-    pub(super) broker: Broker,
-    /// Requests that other nodes have not answered: how large each is, and all of them are.
-    pub(super) passed_on: FxHashMap<ConnectionId, usize>,
-    pub(super) passed_on_bytes: usize,
-    /// When it was last there.
-    seen_ms: u64,
-}
 
 /// News taken in one turn, in lots of what came together.
 pub(super) const LOTS_PER_TURN: usize = 64;
@@ -27,18 +15,14 @@ pub(super) const LOTS_PER_TURN: usize = 64;
 impl Shard {
     /// Joins other nodes, if there is a broker.
     pub(super) fn begin_broker(&mut self, broker: Option<Broker>) {
-        let Some(broker) = broker else { return };
-        self.foundation.broker =
-            Some(Joint { broker, passed_on: FxHashMap::default(), passed_on_bytes: 0, seen_ms: 0 });
+        self.foundation.broker = broker.map(Joint::new);
         self.begin_broker_anew();
     }
 
     /// A shard that begins anew knows nothing of what the one before it has asked.
     pub(super) fn begin_broker_anew(&mut self) {
         if let Some(joint) = &mut self.foundation.broker {
-            (joint.passed_on, joint.passed_on_bytes) = Default::default();
-            let count = joint.broker.count();
-            self.hub.follow_brokers(count, self.report.shard_restarts_total << 40);
+            joint.begin_anew(&mut self.hub, self.report.shard_restarts_total);
         }
     }
 
@@ -47,7 +31,7 @@ impl Shard {
         if self.foundation.broker.is_none() {
             return;
         }
-        while let Some(node) = self.foundation.broker.as_ref().and_then(|joint| joint.broker.next_lost()) {
+        while let Some(node) = self.foundation.broker.as_ref().and_then(Joint::next_lost) {
             self.notify(Notice::NodeLost(node));
         }
         self.take_passed_back();
@@ -55,15 +39,15 @@ impl Shard {
             if self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX {
                 break;
             }
-            let lot = self.foundation.broker.as_ref().and_then(|joint| joint.broker.next_news());
+            let lot = self.foundation.broker.as_ref().and_then(Joint::next_news);
             let Some((broker, lot)) = lot else { break };
             for news in lot {
                 self.hub.handle_broker(self.now, broker, news);
             }
             self.settle();
         }
-        if let Some(joint) = self.foundation.broker.as_mut().filter(|_| self.hub.are_brokers_up()) {
-            joint.seen_ms = self.now.monotonic_ms;
+        if let Some(joint) = &mut self.foundation.broker {
+            joint.look(&self.hub, self.now);
         }
     }
 
@@ -83,32 +67,25 @@ impl Shard {
 
     /// Asks the broker what the turn has brought.
     pub(super) fn ask_broker(&mut self) {
-        if let Some(joint) = &self.foundation.broker
-            && let Some(asks) = self.hub.take_broker_asks()
-        {
-            joint.broker.ask(asks);
+        if let Some(joint) = &self.foundation.broker {
+            joint.ask(&mut self.hub);
         }
     }
 
     /// This node ends, and others need not look for it.
     pub(super) fn leave_nodes(&self) {
         if let Some(joint) = &self.foundation.broker {
-            joint.broker.leave();
+            joint.leave();
         }
     }
 
     /// Whether the broker says something, or the cluster.
     pub(super) fn has_news(&self) -> bool {
-        self.foundation.broker.as_ref().is_some_and(|joint| joint.broker.has_news())
-            || self.has_cluster_news()
+        self.foundation.broker.as_ref().is_some_and(Joint::has_news) || self.has_cluster_news()
     }
 
     /// Whether the broker is there, or has been until a moment ago.
     pub(super) fn is_joined(&self) -> bool {
-        let now_ms = self.now.monotonic_ms;
-        let is_there = |joint: &Joint| {
-            self.hub.are_brokers_up() || now_ms.saturating_sub(joint.seen_ms) < BROKER_SILENCE_MS
-        };
-        self.foundation.broker.as_ref().is_none_or(is_there)
+        self.foundation.broker.as_ref().is_none_or(|joint| joint.is_there(&self.hub, self.now))
     }
 }

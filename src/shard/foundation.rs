@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use super::{
-    broker::Joint,
+    joint::Joint,
     nodes::Nodes,
     setup::{ShardSetup, descriptors_needed},
+    storage::Storage,
 };
 use crate::{
     app::{Handler, socketio::Io},
     auth::{AccessRules, Pattern},
     broker::cluster::Cluster,
-    hub::{Hub, HubSettings, Keeping},
+    hub::{Hub, HubSettings},
     limits::{
         ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, SUBMISSION_ENTRIES,
     },
@@ -19,7 +20,6 @@ use crate::{
     mesh::{ControlReceiver, Pulse},
     model::Retention,
     ring::{Ring, RingError, RingSettings},
-    storage::Keeper,
 };
 
 /// What a shard is made from, also when it begins anew.
@@ -41,14 +41,6 @@ pub(super) struct Foundation {
     pub(super) cluster: Option<Cluster>,
     /// What it asks other nodes, and they it.
     pub(super) nodes: Nodes,
-}
-
-/// A shard's part of what is kept on disk.
-pub(super) struct Storage {
-    pub(super) keeper: Keeper,
-    pub(super) keeping: Keeping,
-    /// How many records were on disk when that was last looked at.
-    pub(super) seen: u64,
 }
 
 impl Foundation {

@@ -46,6 +46,7 @@ mod inflating;
 mod intake;
 mod intents;
 mod issuers;
+mod joint;
 mod kept;
 mod kept_encodings;
 mod kinds;

@@ -282,16 +282,16 @@ mod tests {
         auth::{Client, Consultation},
         backend::Desk,
         broker::{Broker, NoAnswer, PassedBack, cluster::Cluster},
-        hub::Keeping,
         mesh::{Command, ShardMessage},
-        model::{BrokerNews, ChannelName, ConnectionId, PageAsked, ShardId},
+        model::{BrokerNews, ChannelName, ConnectionId, PageAsked, Payload, ShardId},
         ring::{Doorbell, Errno},
         shard::{
             consults::{Asker, Consults},
             setup::StorageSetup,
             simulated::{Common, Shards},
+            storage::tests::all_synced,
         },
-        storage::{Folder, Keeper, await_that, record},
+        storage::{Folder, await_that},
     };
 
     #[test]
@@ -391,10 +391,6 @@ mod tests {
         assert_eq!(is_called_once(&mut shards), [true, false], "keys of an issuer have been fetched");
     }
 
-    fn keeper(shards: &Shards) -> &Keeper {
-        &shards.all[0].foundation.storage.as_ref().expect("it has begun").keeper
-    }
-
     #[test]
     fn whoever_falls_asleep_looks_once_more_for_what_has_come_to_disk() {
         let mut shards = one_at_rest();
@@ -402,16 +398,17 @@ mod tests {
         // This bell is another one: whoever rings it wakes nobody.
         let bell = Doorbell::new().expect("eventfd");
         let (writer, mut keepers) = folder.open().start(&[bell], &[]).expect("it starts");
-        let setup =
-            StorageSetup { keeper: keepers.remove(0), keeping: Keeping::default(), found: Vec::new() };
-        shards.all[0].begin_storage(Some(setup));
+        let (keeper, channel) = (keepers.remove(0), ChannelName::new("news", 255).expect("a name"));
+        shards.all[0].begin_storage(Some(StorageSetup { keeper, keeping: all_synced(), found: Vec::new() }));
         assert!(!shards.all[0].is_called(Sleep::InRing), "nothing has been left");
-        keeper(&shards).leave(vec![record(1)]);
-        await_that("it is written", || keeper(&shards).written() == 1);
+        let (shard, payload) = (&mut shards.all[0], Payload::new(vec![b'x'], None));
+        shard.hub.publish(shard.now, channel.clone(), payload, None);
+        shard.leave_records();
+        await_that("it is written", || shards.all[0].has_storage_news());
         assert_eq!(is_called_once(&mut shards), [true, false]);
-        let channel = ChannelName::new("news", 255).expect("a name");
-        keeper(&shards).ask(PageAsked { number: 0, channel, epoch: 7, after: 0, limit: 1, bytes_max: 1 });
-        await_that("it is read", || keeper(&shards).has_page());
+        let asked = PageAsked { number: 0, channel, epoch: 7, after: 0, limit: 1, bytes_max: 1 };
+        shards.all[0].read_from_disk(asked);
+        await_that("it is read", || shards.all[0].has_storage_news());
         assert_eq!(is_called_once(&mut shards), [true, false]);
         shards.all[0].end_storage();
         writer.end(true).expect("all is written");

@@ -45,7 +45,7 @@ pub use reader::FoundPage;
 pub use writer::{Keeper, Writer};
 
 #[cfg(test)]
-pub(crate) use tests::{Folder, await_that, record};
+pub(crate) use tests::{Folder, await_that};
 
 use crate::{
     auth::Revoked,

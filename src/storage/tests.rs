@@ -56,8 +56,7 @@ impl Drop for Folder {
     }
 }
 
-/// A publication of 500 B.
-pub(crate) fn record(offset: u64) -> Record {
+fn record(offset: u64) -> Record {
     let position = Position { epoch: 7, offset };
     let payload = Payload::new(vec![b'x'; 500], None);
     let publication = Publication { channel: news(), position, unix_ms: 5, payload }.into();

@@ -16,10 +16,10 @@ use super::{EngineOutcome, Shard, Sockets, requests::refusal};
 use crate::{
     app::heads,
     broker::{NoAnswer, NodeAnswer, PassedBack, PassedOn, Tunnel},
-    limits::{PASSED_ON_BYTES_MAX, PASSED_ON_MAX, PASSED_ON_MS, POST_PASSED_ON_MS},
-    model::{ConnectionId, NodeId, SessionId},
+    limits::{PASSED_ON_MS, POST_PASSED_ON_MS},
+    model::{NodeId, SessionId},
     session::{NONE, upgrade},
-    shard::{broker::Joint, connection::Flags},
+    shard::connection::Flags,
     wire::{
         engineio::{HandshakeError, Transport},
         http1::{Method, Request, Response},
@@ -59,25 +59,13 @@ impl Shard {
             _ => POST_PASSED_ON_MS,
         };
         let Some(joint) = &mut self.foundation.broker else { return Err(HandshakeError::UnknownSid) };
-        let request_bytes = heads::encode(request, address, None, &passed_by(joint.broker.node()));
-        let bytes = request_bytes.len();
-        let has_room =
-            joint.passed_on.len() < PASSED_ON_MAX && joint.passed_on_bytes + bytes <= PASSED_ON_BYTES_MAX;
-        if !has_room {
+        let bytes = heads::encode(request, address, None, &passed_by(joint.node()));
+        let (node, may_repeat) = (sid.node(), request.method == Method::Get);
+        if !joint.pass_on(PassedOn { client, node, request: bytes, may_repeat, wait_ms }) {
             let text = "as many requests wait for other nodes as may; try again later";
             let response = Response::refused(503, "node_busy", text).with_field("Retry-After", "1");
             return Ok(EngineOutcome::Respond(response));
         }
-        joint.passed_on.insert(client, bytes);
-        joint.passed_on_bytes += bytes;
-        let passed = PassedOn {
-            client,
-            node: sid.node(),
-            request: request_bytes,
-            may_repeat: request.method == Method::Get,
-            wait_ms,
-        };
-        joint.broker.pass_on(passed);
         // It belongs to no session here.
         Ok(EngineOutcome::Park { session: NONE })
     }
@@ -113,39 +101,25 @@ impl Shard {
     ) {
         self.lines.abort(index);
         if let Some(joint) = &self.foundation.broker {
-            joint.broker.tunnel(Tunnel { node, request, descriptor });
+            joint.tunnel(Tunnel { node, request, descriptor });
         }
     }
 
     /// The client of a request that was passed on has gone.
     pub(super) fn give_up_passed_on(&mut self, index: u32) {
         let client = self.lines.slab.id(index);
-        if let Some(joint) = &mut self.foundation.broker
-            && joint.take_passed_on(client)
-        {
-            joint.broker.give_up(client);
+        if let Some(joint) = &mut self.foundation.broker {
+            joint.give_up(client);
         }
     }
 
     /// Answers what other nodes have answered.
     pub(in crate::shard) fn take_passed_back(&mut self) {
         while let Some(joint) = &mut self.foundation.broker
-            && let Some(PassedBack { client, answer }) = joint.broker.next_passed_back()
+            && let Some(PassedBack { client, answer }) = joint.next_passed_back()
         {
-            // Of one that has been given up nobody waits for the answer.
-            if joint.take_passed_on(client) {
-                self.answer_parked(client.index, response_of(answer));
-            }
+            self.answer_parked(client.index, response_of(answer));
         }
-    }
-}
-
-impl Joint {
-    /// A request is answered, or given up; whether it waited.
-    fn take_passed_on(&mut self, client: ConnectionId) -> bool {
-        let bytes = self.passed_on.remove(&client);
-        self.passed_on_bytes -= bytes.unwrap_or_default();
-        bytes.is_some()
     }
 }
 
