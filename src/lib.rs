@@ -63,7 +63,8 @@
 //! three seconds, or does not answer within ten, is not waited for: then order is lost, and nothing else.
 //!
 //! In a burst to several rooms the events are sent at once. Each says behind which others it stands, and every shard hands it
-//! out when it has handed out those, which their owners give a receipt for (`hub/receipts.rs`):
+//! out when it has handed out those, which their owners give a receipt for (`hub/receipts.rs`); what stands behind others itself
+//! brings its own receipt along:
 //!
 //! ```text
 //!   0: a ─► 1 ─ Deliver a, Receipt 7 ──────────────► 3: a is handed out, then b

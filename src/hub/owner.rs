@@ -40,10 +40,13 @@ impl Hub {
             self.hand_to_broker(owner, channel, payload, ticket);
             return None;
         }
+        let receipt = payload.receipt();
         if self.is_of_strangers(&channel, &payload) {
+            self.give_receipt_of(receipt, &channel, false);
             return None;
         }
         let result = self.stamp(now, &channel, payload);
+        self.give_receipt_of(receipt, &channel, result.is_ok());
         if let Some(ticket) = ticket {
             self.answer_of(&channel, owner, Message::Published { ticket, result }, result.is_err());
         }
@@ -80,10 +83,12 @@ impl Hub {
         if self.brokered.is_some() {
             return self.hand_to_broker(from, channel.clone(), payload, ticket);
         }
+        let receipt = payload.receipt();
         if self.is_of_strangers(channel, &payload) {
-            return;
+            return self.give_receipt_of(receipt, channel, false);
         }
         let result = self.stamp(now, channel, payload);
+        self.give_receipt_of(receipt, channel, result.is_ok());
         if let Some(ticket) = ticket {
             self.answer_of(channel, from, Message::Published { ticket, result }, result.is_err());
         }

@@ -124,7 +124,8 @@ impl Receipts {
         self.held.keys().copied()
     }
 
-    fn note(&mut self, way: Way, number: u64, waiting: Option<Waiting>) {
+    /// Takes a receipt, behind what waits to be handed out, if anything does.
+    pub(super) fn note(&mut self, way: Way, number: u64, waiting: Option<Waiting>) {
         self.muted.remove(way.1);
         self.lost.remove(way.0);
         match (self.open.get_mut(&way), waiting) {
@@ -176,6 +177,23 @@ impl Hub {
             self.send(to, Message::Receipt { origin, number, channel: channel.clone() });
         }
         self.take_receipt((origin, me), number, &channel);
+    }
+
+    /// Gives the receipt that a publication itself asks for, if it does. The shards that it was delivered to have it by that.
+    pub(super) fn give_receipt_of(
+        &mut self,
+        asked: Option<(ShardId, u64)>,
+        channel: &ChannelName,
+        was_delivered: bool,
+    ) {
+        let Some((origin, number)) = asked else { return };
+        let me = self.settings.shard;
+        let stream = self.stream_of(channel).filter(|_| was_delivered);
+        let told: ShardSet = stream.into_iter().flat_map(|stream| stream.shards()).collect();
+        for to in me.others(self.settings.shards).filter(|to| !told.contains(*to)) {
+            self.send(to, Message::Receipt { origin, number, channel: channel.clone() });
+        }
+        self.take_receipt((origin, me), number, channel);
     }
 
     pub(super) fn take_receipt(&mut self, way: Way, number: u64, channel: &ChannelName) {
@@ -290,11 +308,13 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::SmallVec;
+
     use super::*;
     use crate::{
         hub::{FanoutLimit, HubSettings, Output},
         limits::Limits,
-        mesh::Welcome,
+        mesh::{JoinAsked, Welcome},
         model::{After, ConnectionId, Payload, Position, SharedPublication, Transport},
     };
 
@@ -334,11 +354,17 @@ mod tests {
 
         /// An owner delivers something that stands behind the other's receipt of this number, if any.
         fn deliver(&mut self, owner: usize, offset: u64, receipt: Option<u64>) {
-            let mut payload = Payload::new(*b"hello", None);
             let way = OWNERS[1 - owner];
-            payload.after = receipt.map(|number| {
-                Box::new(After { origin: ORIGIN, receipts: [(way, number)].into_iter().collect() })
+            let after = receipt.map(|number| {
+                let receipts = [(way, number)].into_iter().collect();
+                Box::new(After { origin: ORIGIN, receipts, receipt: 0 })
             });
+            self.deliver_after(owner, offset, after);
+        }
+
+        fn deliver_after(&mut self, owner: usize, offset: u64, after: Option<Box<After>>) {
+            let mut payload = Payload::new(*b"hello", None);
+            payload.after = after;
             let (channel, position) = (self.channels[owner].clone(), Position { epoch: 1, offset });
             let publication = SharedPublication::new(Publication { channel, position, unix_ms: 0, payload });
             self.hub.handle_message(NOW, OWNERS[owner], Message::Deliver(publication));
@@ -406,6 +432,51 @@ mod tests {
         rig.hub.begin_fanout();
         assert!(!rig.hub.pass_receipts(NOW));
         assert_eq!(rig.hand_out(NOW), [(0, vec![1]), (1, vec![1])]);
+    }
+
+    #[test]
+    fn what_is_delivered_with_a_number_is_its_own_receipt() {
+        let mut rig = Rig::new();
+        let numbered = |after: Option<u64>, own: u64| {
+            let receipts = after.map(|number| (OWNERS[0], number)).into_iter().collect();
+            Some(Box::new(After { origin: ORIGIN, receipts, receipt: own }))
+        };
+        rig.deliver_after(1, 1, numbered(Some(1), 1));
+        assert_eq!(rig.hand_out(NOW), []);
+        rig.deliver_after(0, 1, numbered(None, 1));
+        assert_eq!(rig.hand_out(NOW), [(0, vec![1]), (1, vec![1])]);
+        // Of a channel that nobody follows here any more as well.
+        let gone = ConnectionId { index: 1, generation: 1 };
+        rig.deliver_after(1, 2, numbered(Some(2), 2));
+        rig.hub.unsubscribe(gone, &rig.channels[0]);
+        rig.deliver_after(0, 2, numbered(None, 2));
+        assert_eq!(rig.hand_out(NOW), [(1, vec![2])]);
+    }
+
+    #[test]
+    fn an_owner_gives_the_receipt_that_a_publication_asks_for_to_those_it_is_not_delivered_to() {
+        let mut hub = Hub::new(HubSettings::of_shard(&Limits::default(), HERE, 4, 100, 1, 2));
+        let owners = hub.owners();
+        let is_own = |name: &ChannelName| owners.of(name) == HERE;
+        let mut names = (0..).map(|n| ChannelName::new(&format!("channel-{n}"), 255).expect("a name"));
+        let channel = names.find(is_own).expect("there is one");
+        let (asked, join) = (JoinAsked::NOTHING, 1);
+        hub.handle_message(NOW, OWNERS[0], Message::Join { channel: channel.clone(), asked, join });
+        while hub.poll_output().is_some() {}
+        let mut payload = Payload::new(*b"hello", None);
+        payload.after = Some(Box::new(After { origin: ORIGIN, receipts: SmallVec::new(), receipt: 9 }));
+        hub.handle_message(NOW, ORIGIN, Message::Publish { channel, payload, ticket: None });
+        let said = std::iter::from_fn(|| hub.poll_output()).map(|output| match output {
+            Output::Send { to, message: Message::Deliver(_) } => (to, "delivered"),
+            Output::Send { to, message: Message::Receipt { origin: ORIGIN, number: 9, .. } } => {
+                (to, "receipt")
+            }
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(
+            said.collect::<Vec<_>>(),
+            [(OWNERS[0], "delivered"), (OWNERS[1], "receipt"), (ORIGIN, "receipt")]
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The hub as the shard of subscribers: it seats them, asks owners on their behalf, and follows foreign channels.
 
 use super::{
-    Hub, Output, SubscribeError,
+    Hub, Output, SubscribeError, Waiting,
     channel::{ChannelIndex, Role},
     joins::Join,
     membership::Member,
@@ -297,16 +297,28 @@ impl Hub {
         }
     }
 
-    pub(super) fn handle_deliver(&mut self, publication: SharedPublication) {
-        let Some(index) = self.channels.find(&publication.channel) else { return };
+    pub(super) fn handle_deliver(&mut self, from: ShardId, publication: SharedPublication) {
+        let receipt = publication.payload.receipt();
+        let waiting = self.take_delivery(publication);
+        if let Some((origin, number)) = receipt {
+            self.receipts.note((origin, from), number, waiting);
+        }
+    }
+
+    /// Gathers what has been delivered, if anybody here is to get it.
+    fn take_delivery(&mut self, publication: SharedPublication) -> Option<Waiting> {
+        let index = self.channels.find(&publication.channel)?;
         // Without a position, what comes was still meant for subscribers that have left; those who wait now are
         // told a later position.
         let channel = &mut self.channels[index];
-        let Role::Follower { position: Some(position), .. } = &mut channel.role else { return };
+        let Role::Follower { position: Some(position), .. } = &mut channel.role else { return None };
         *position = publication.position;
-        if !channel.audience.is_empty() {
-            self.gather(index, publication);
+        if channel.audience.is_empty() {
+            return None;
         }
+        let waiting = Waiting::at(index, *position);
+        self.gather(index, publication);
+        Some(waiting)
     }
 
     pub(super) fn handle_announce(&mut self, name: &ChannelName, announced: Position) {

@@ -33,9 +33,18 @@ pub struct After {
     pub origin: ShardId,
     /// The owners, each with the number of the receipt that the origin has asked it for.
     pub receipts: SmallVec<[(ShardId, u64); 1]>,
+    /// The number of the receipt that this publication's owner gives behind it, for whoever stands behind it; 0 for none. A shard that
+    /// is delivered the publication has it by that.
+    pub receipt: u64,
 }
 
 impl Payload {
+    /// The receipt that its owner gives behind it: by which shard it was asked for, and its number.
+    pub fn receipt(&self) -> Option<(ShardId, u64)> {
+        let after = self.after.as_deref().filter(|after| after.receipt != 0)?;
+        Some((after.origin, after.receipt))
+    }
+
     /// Takes bytes. Whether they are text or binary is what the content type says; where it says nothing, they are text
     /// when they are UTF-8.
     pub fn new(data: impl Into<Box<[u8]>>, content_type: Option<&str>) -> Self {

@@ -226,8 +226,9 @@ impl Shard {
         payload: Payload,
         ticket: Option<Ticket>,
     ) {
-        let left_out = self.left_out(&payload);
-        self.note_sent(issuer, &channel, &left_out, true);
+        let (left_out, receipt) =
+            (self.left_out(&payload), payload.receipt().map_or(0, |(_, number)| number));
+        self.note_sent(issuer, &channel, &left_out, Some(receipt));
         let waiting = self.hand_in(issuer, channel, payload, ticket);
         self.note_waiting(issuer, waiting, &left_out);
     }
@@ -240,7 +241,7 @@ impl Shard {
         request: Box<StateRequest>,
         ticket: Option<Ticket>,
     ) {
-        self.note_sent(issuer, &channel, &[], false);
+        self.note_sent(issuer, &channel, &[], None);
         let waiting = self.hub.change_state(self.now, channel, request, ticket);
         self.note_waiting(issuer, waiting, &[]);
     }
@@ -259,7 +260,7 @@ impl Shard {
         record.flags.set(Flags::SUBSCRIBED);
         let guest = || StateKey::of_guest(self.id, ticket.connection);
         let id = user.map_or_else(guest, StateKey::of_user);
-        self.note_sent(issuer, channel, &[], false);
+        self.note_sent(issuer, channel, &[], None);
         let waiting = self.hub.enter(self.now, ticket, channel, id, info);
         self.note_waiting(issuer, waiting, &[]);
     }
@@ -322,7 +323,10 @@ impl Shard {
             return None;
         }
         lease.note_used();
-        Some(Box::new(After { origin: self.id, receipts }))
+        // Whoever comes next in such a burst stands behind this one.
+        let is_plain = self.hub.tells_at_once(channel);
+        let receipt = if is_plain { ways.next_receipt(self.hub.owner_of(channel)) } else { 0 };
+        Some(Box::new(After { origin: self.id, receipts, receipt }))
     }
 
     /// The keys of the rooms that something published is not for.
@@ -331,15 +335,15 @@ impl Shard {
         rooms.map(|room| self.hub.channel_key(room)).collect()
     }
 
-    /// Notes that somebody publishes, for what it asks of other shards. What does not come with the publication itself is
-    /// not plain.
-    fn note_sent(&mut self, issuer: Issuer, channel: &ChannelName, left_out: &[u32], is_plain: bool) {
+    /// Notes that somebody publishes, for what it asks of other shards; with the number of its receipt, or 0, what comes with the
+    /// publication itself.
+    fn note_sent(&mut self, issuer: Issuer, channel: &ChannelName, left_out: &[u32], receipt: Option<u64>) {
         if !self.peers.are_none() {
             let way = self.hub.owner_of(channel);
             let (number, key) = (self.asks.ways.send(way), self.hub.channel_key(channel));
-            let is_plain = is_plain && self.hub.tells_at_once(channel);
+            let receipt = receipt.filter(|_| self.hub.tells_at_once(channel));
             let trail = self.asks.trail(issuer);
-            trail.note_sent((way, number), channel, key, is_plain);
+            trail.note_sent((way, number), channel, key, receipt);
             trail.touch((way, number), key, left_out);
         }
     }

@@ -28,8 +28,12 @@ impl Shard {
     /// Tells whoever asked for something that the way to its owner is full.
     pub(super) fn refuse_message(&mut self, to: ShardId, message: Message) {
         match message {
-            Message::Publish { ticket, .. } => {
+            Message::Publish { ticket, channel, payload } => {
                 self.report.publications_refused_total += 1;
+                // What stands behind it does not wait for what is not published.
+                if let Some((_, number)) = payload.receipt() {
+                    self.hub.ask_receipt(to, number, channel);
+                }
                 if let Some(ticket) = ticket {
                     self.tell(ticket, Reply::Published(Err(PublishError::Busy)));
                 }

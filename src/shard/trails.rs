@@ -136,22 +136,24 @@ impl Trail {
         std::mem::replace(&mut self.look, look) != look || self.here.iter().any(Asked::is_selection)
     }
 
-    /// Notes a publication, by its number on a way. One that is plain is told by its owner as soon as that has it.
+    /// Notes a publication, by its number on a way. One that is plain, and told by its owner as soon as that has it, has the number
+    /// of a receipt, which is 0 if none has been asked for.
     pub(super) fn note_sent(
         &mut self,
         (way, number): (ShardId, u64),
         name: &ChannelName,
         key: u32,
-        is_plain: bool,
+        receipt: Option<u64>,
     ) {
+        let (is_plain, receipt) = (receipt.is_some(), receipt.unwrap_or(0));
         let Some(sent) = self.sent.iter_mut().find(|sent| sent.way == way) else {
             let (channel, name) = (Some(key), name.clone());
-            return self.sent.push(Sent { way, number, channel, name, receipt: 0, is_plain });
+            return self.sent.push(Sent { way, number, channel, name, receipt, is_plain });
         };
         // Receipts come in order, and what comes on one channel does.
         sent.is_plain &= is_plain && (sent.receipt != 0 || sent.name == *name);
         sent.channel = sent.channel.filter(|channel| *channel == key);
-        (sent.number, sent.receipt) = (number, 0);
+        (sent.number, sent.receipt) = (number, receipt);
         if sent.name != *name {
             sent.name = name.clone();
         }
