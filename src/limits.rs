@@ -366,6 +366,8 @@ pub const UPGRADE_PASS_MS: u64 = 30_000;
 /// Time the shards of a server that ends give each other to hand out what is under way, before they let go of connections that go
 /// on with the next version, in milliseconds.
 pub const UPGRADE_REST_MS: u64 = 500;
+/// Time an upgrade waits for those who are shaking hands for TLS, in milliseconds: nobody else could go on with that.
+pub const UPGRADE_SHAKE_MS: u64 = 500;
 /// How often they tell each other that nothing is under way before they believe it: what one has sent on because of another has
 /// arrived by then.
 pub const UPGRADE_ROUNDS: u8 = 3;

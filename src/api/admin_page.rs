@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// Its name, as the page has it unless told another.
-const NAMESPACE: &str = "/admin";
+pub(super) const NAMESPACE: &str = "/admin";
 /// How often a page is told.
 const PERIOD: Duration = Duration::from_secs(2);
 /// More changes than these are told by telling everything anew.

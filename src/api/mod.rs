@@ -37,6 +37,7 @@ mod admin_page;
 mod allowed;
 mod asking;
 mod carried;
+mod carried_sockets;
 mod channels;
 mod client_script;
 mod commands;

@@ -43,13 +43,13 @@ use crate::{
 
 /// The rules of one shard; the listeners of every namespace share them.
 #[derive(Debug)]
-struct Rules {
-    namespaces: Patterns,
+pub(super) struct Rules {
+    pub(super) namespaces: Patterns,
     rooms: Patterns,
     rights: Rc<Cell<Rights>>,
     presence: Presence,
     has_broker: bool,
-    access: Rc<Access>,
+    pub(super) access: Rc<Access>,
 }
 
 /// What the operator may change while clients are connected.
@@ -63,7 +63,7 @@ pub(super) struct Rights {
 
 /// What is kept for a client that has presented a key.
 #[derive(Clone, Copy, Debug)]
-struct Publisher(KeySlot);
+pub(super) struct Publisher(pub(super) KeySlot);
 
 /// An event that the broker has to take before it is acknowledged.
 type Sent = Option<Awaiting<Result<Position, ChannelError>>>;
@@ -113,6 +113,11 @@ impl ChannelServer {
         let rules = Rc::new(Rules::new(self, socketio));
         let letting = Rc::clone(&rules);
         io.members_if(move |socket, room| letting.may_enter(socket, room));
+        let (saving, resuming) = (Rc::clone(&rules), Rc::clone(&rules));
+        io.on_upgrade(
+            move |socket, followed| saving.save(socket, followed),
+            move |socket, resumed| resuming.restore(socket, resumed),
+        );
         Rules::listen(&rules, &io.of("/"));
         let accepting = Rc::clone(&rules);
         Rules::listen(&rules, &io.of_matching(move |name, _auth| accepting.namespaces.allow(name)));
@@ -437,7 +442,7 @@ impl Rules {
 }
 
 /// What is known of a client, whose token is this.
-fn who<'a>(socket: &Socket, token: Option<&'a Verified>) -> Who<'a> {
+pub(super) fn who<'a>(socket: &Socket, token: Option<&'a Verified>) -> Who<'a> {
     Who {
         key: socket.data::<Publisher>().map_or(KeySlot::NONE, |publisher| publisher.0),
         user: token.map(|token| (&*token.user).into()),

@@ -52,9 +52,9 @@ pub struct Start {
 /// What a shard has taken over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrived {
-    /// Connections that go on.
+    /// Connections that go on, but for those between two requests, which are nobody's.
     pub carried: u32,
-    /// Connections that were left and are told to come back, or are lost.
+    /// Of the same, those that were left and are told to come back, or are lost.
     pub refused: u32,
     /// Connections that were told to come back before.
     pub told: u64,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::Deflates;
+use super::{Deflates, LeftSession};
 use crate::{
     auth::Verified,
     model::{ChannelName, KeepAlive, Position, ShardId, Shown, StateKey, Transport},
@@ -17,13 +17,17 @@ pub struct LeftConnections {
     pub told: u64,
     /// Those that go on, in the order of their sockets.
     pub all: Vec<LeftConnection>,
+    /// Sessions of Engine.IO that go on without one.
+    pub polling: Vec<LeftSession>,
 }
 
-/// A WebSocket, an event stream, or a long poll that waits.
+/// A WebSocket, an event stream, a long poll that waits, or one on which the next request is awaited.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeftConnection {
     /// Whether it is an event stream.
     pub is_stream: bool,
+    /// Whether it speaks HTTP, and none of its requests waits for an answer.
+    pub is_http: bool,
     /// How it is to be answered, if it is a long poll.
     pub poll: Option<LeftPoll>,
     /// Whether it speaks TLS: its keys come beside its socket.
@@ -44,12 +48,14 @@ pub struct LeftConnection {
     pub entered: Vec<LeftEntry>,
     /// What the application keeps of it ([`crate::app::Handler::save`]).
     pub saved: Vec<u8>,
-    /// What has arrived of a message that has begun, as bytes of its client.
+    /// What has arrived of a message or a request that has begun, as bytes of its client.
     pub unread: Vec<u8>,
     /// What has arrived of a record of TLS that has begun, as it came.
     pub begun: Vec<u8>,
     /// What it has been told and not been sent, as it is sent: sealed already, if it speaks TLS.
     pub unsent: Vec<u8>,
+    /// The session of Engine.IO that it carries, if it does.
+    pub session: Option<Box<LeftSession>>,
 }
 
 /// What is left of a request that waits for what is published.
@@ -76,6 +82,8 @@ pub struct LegacyConnections {
     pub followed: Vec<(ChannelName, Position)>,
     /// How many were told to come back.
     pub told: u64,
+    /// Sessions of Engine.IO that go on without a connection.
+    pub polling: Vec<LeftSession>,
 }
 
 /// A channel that a connection follows.

@@ -195,11 +195,11 @@ impl Left {
             elsewhere.for_each(|one| all[place(&one.channel)].followers.push((one.channel.clone(), shard)));
             all[usize::from(shard.0)].sockets = Some(legacy);
         }
-        for LeftConnections { shard, told, all: left } in connections {
+        for LeftConnections { shard, told, all: left, polling } in connections {
             // A shard that is none any more has no client that could be told anything.
             let Some(legacy) = all.get_mut(usize::from(shard.0)) else { continue };
             let followed = followed_by(&left, &by_name);
-            legacy.connections = LegacyConnections { all: left, followed: followed.clone(), told };
+            legacy.connections = LegacyConnections { all: left, followed: followed.clone(), told, polling };
             for (channel, _) in followed.into_iter().filter(|(channel, _)| owner_of(channel) != shard) {
                 all[place(&channel)].followers.push((channel, shard));
             }
@@ -215,6 +215,16 @@ impl Left {
 }
 
 impl LeftSockets {
+    /// Leaves out those whose clients go on with their connections.
+    pub fn leave_out(&mut self, connections: &LeftConnections) {
+        let sessions = connections.all.iter().filter_map(|one| one.session.as_deref());
+        let sessions = sessions.chain(&connections.polling);
+        let mut ids: Vec<_> =
+            sessions.flat_map(|session| &session.sockets).map(|seat| seat.socket.id.index).collect();
+        ids.sort_unstable();
+        self.sockets.retain(|socket| ids.binary_search(&socket.id.index).is_err());
+    }
+
     /// What the shard is given. A socket that is in a channel whose stream was not left cannot be told what it missed there.
     fn divide(self, streams: &HashMap<&ChannelName, &Restored>) -> LegacySockets {
         let Self { log, mut sockets, followed, .. } = self;
@@ -345,13 +355,18 @@ mod tests {
         };
         let subscriptions = vec![subscription("a"), subscription("on disk")];
         let one = LeftConnection { subscriptions, ..LeftConnection::default() };
-        let of_shard = |shard| LeftConnections { shard: ShardId(shard), told: 3, all: vec![one.clone(); 2] };
+        let of_shard = |shard| LeftConnections {
+            shard: ShardId(shard),
+            told: 3,
+            all: vec![one.clone(); 2],
+            polling: Vec::new(),
+        };
         // The last is a shard that is none any more.
         let connections = [0, 1, 5].map(of_shard).into();
         let left = Left { streams: vec![stream(0)], connections, ..Left::default() };
         let all = left.divide(2, |_| ShardId(0));
         for shard in &all {
-            let LegacyConnections { all, followed, told } = &shard.connections;
+            let LegacyConnections { all, followed, told, .. } = &shard.connections;
             assert_eq!((all.len(), *told), (2, 3));
             assert_eq!(
                 followed[..],

@@ -20,6 +20,7 @@ mod parcel;
 mod pulse;
 mod question;
 mod report;
+mod sessions;
 mod sockets;
 mod visible;
 
@@ -50,6 +51,7 @@ pub use parcel::{HandOver, Keys, Parcel, ShardMessage};
 pub use pulse::{Load, Pulse};
 pub use question::{ChannelReport, Question, Survey};
 pub use report::{ShardReport, Timings};
+pub use sessions::{LeftRequest, LeftSeat, LeftSession};
 pub use sockets::{
     Asking, Carried, CarriedToken, EngineMove, GatheredAck, Selection, SocketCommand, SocketSummary,
     SocketsAnswer, SocketsRequest, Told,

@@ -202,7 +202,7 @@ pub enum Carried {
 }
 
 /// The token of a session that goes to another shard.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum CarriedToken {
     /// As it came: nobody has looked at it.
     Text(Box<[u8]>),

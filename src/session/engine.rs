@@ -114,6 +114,21 @@ impl Engine {
         }
     }
 
+    /// A session that another process has begun, on this WebSocket if it does not poll; it may have been asked whether it is
+    /// there, with this mark.
+    pub fn resumed(secret: [u8; 9], websocket: Option<u32>, asked_at: Option<u32>) -> Self {
+        let mut engine = Self::new(secret, websocket);
+        if let Some(mark) = asked_at {
+            (engine.flags, engine.ping_mark) = (engine.flags | AWAITS_PONG, mark);
+        }
+        engine
+    }
+
+    /// What was noted with the last ping, if that has not been answered.
+    pub fn asked_at(&self) -> Option<u32> {
+        self.has(AWAITS_PONG).then_some(self.ping_mark)
+    }
+
     /// A GET asks for packets.
     pub fn handle_poll(&mut self, connection: u32) -> Poll {
         if self.has(IS_WEBSOCKET) {
@@ -401,6 +416,19 @@ mod tests {
         );
         assert_eq!(engine.handle_deadline(200, 8), Due::Again(200));
         assert_eq!(engine.handle_deadline(200, 9), Due::End(CloseReason::PingTimeout));
+    }
+
+    #[test]
+    fn a_session_goes_on_in_another_process_with_the_answer_that_it_owes() {
+        let mut before = Engine::new([7; 9], Some(WEBSOCKET));
+        assert_eq!(before.asked_at(), None);
+        before.handle_deadline(200, 7);
+        let mut after = Engine::resumed([7; 9], Some(WEBSOCKET + 1), before.asked_at());
+        assert_eq!((after.websocket(), after.handle_pong()), (WEBSOCKET + 1, Some(7)));
+        let mut late = Engine::resumed([7; 9], None, before.asked_at());
+        assert_eq!(late.handle_deadline(200, 8), Due::End(CloseReason::PingTimeout));
+        let mut silent = Engine::resumed([7; 9], Some(WEBSOCKET), None);
+        assert_eq!(silent.handle_deadline(200, 8), Due::Again(200));
     }
 
     #[test]

@@ -296,6 +296,9 @@ impl Shard {
         record.queue = NO_QUEUE;
         record.send = None;
         self.report.sessions[0] += 1;
+        if self.carrying.has_begun() && !is_admin {
+            self.lines.pause(index, Flags::PAUSED_AWAITING);
+        }
         let id = self.lines.slab.id(index);
         self.lines.ring.poll(id);
         self.wheel.set(index, self.now.monotonic_ms + deadline_ms);
@@ -330,7 +333,8 @@ impl Shard {
         if is_admin {
             return Ok(());
         }
-        if self.drain.is_some() {
+        // One that was being accepted when the accepts were ended.
+        if self.drain.is_some() && !self.carries() {
             let response = Response::refused(503, "going_away", "the server is going away");
             return Err((response, CloseReason::GoingAway));
         }

@@ -144,7 +144,8 @@ impl Shard {
     /// Asks the handler; an immediate response is encoded at once.
     fn find_answer(&mut self, index: u32, request: &Request<'_>, hops: u8) -> Outcome {
         let coding = self.coding_for(request);
-        let exchange = Exchange { keep_alive: self.keeps_alive(request), coding, ..Exchange::of(request) };
+        let exchange =
+            Exchange { keep_alive: self.keeps_alive(index, request), coding, ..Exchange::of(request) };
         if let Some(refusal) = self.misdirected(index, request) {
             return self.put_response(index, refusal, exchange);
         }
@@ -246,8 +247,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn keeps_alive(&self, request: &Request<'_>) -> bool {
-        request.keep_alive && self.drain.is_none()
+    pub(super) fn keeps_alive(&self, index: u32, request: &Request<'_>) -> bool {
+        request.keep_alive && !self.ends_with_answer(index)
     }
 
     pub(super) fn put_response(&mut self, index: u32, response: Response, exchange: Exchange) -> Outcome {
@@ -377,7 +378,8 @@ impl Shard {
         let Some(exchange) = http.awaiting.take() else { return };
         http.tag = 0;
         record.flags.clear(Flags::KNOWN);
-        let exchange = Exchange { keep_alive: exchange.keep_alive && self.drain.is_none(), ..exchange };
+        let exchange =
+            Exchange { keep_alive: exchange.keep_alive && !self.ends_with_answer(index), ..exchange };
         match self.put_response(index, response, exchange) {
             Outcome::Answered { keep_alive: true } => self.read_on(index, Flags::PAUSED_AWAITING),
             _ => {

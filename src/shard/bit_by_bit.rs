@@ -64,7 +64,7 @@ impl Shard {
     fn begin_bit_by_bit(&mut self, index: u32, response: &Response, length: Option<u64>, exchange: Exchange) {
         self.count_response(response.status);
         self.log_answer(index, response);
-        let is_kept = exchange.keep_alive && !response.close && self.drain.is_none();
+        let is_kept = exchange.keep_alive && !response.close && !self.ends_with_answer(index);
         let (how, keep_alive) = BitByBit::of(length, is_kept, exchange.version);
         let date = self.clock.date();
         self.lines.say(index, Class::Answer, |out| {
@@ -95,7 +95,7 @@ impl Shard {
         if is_whole && !exchange.head_only {
             self.lines.say(index, Class::Answer, |out| how.encode_end(out));
         }
-        match is_whole && exchange.keep_alive && self.drain.is_none() {
+        match is_whole && exchange.keep_alive && !self.ends_with_answer(index) {
             true => self.read_on(index, Flags::PAUSED_AWAITING),
             false => {
                 self.end_session(index, CloseReason::Normal);

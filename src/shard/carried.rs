@@ -7,11 +7,12 @@
 //! Until it is told to begin, nothing is read from them and nothing is sent: should it not come to that, whoever goes on in its
 //! place finds them as they were. Those that cannot go on here are told to come back.
 
-use std::{ops::Range, os::fd::OwnedFd};
+use std::{mem::take, ops::Range, os::fd::OwnedFd};
 
 use super::{
     addresses::{AddressId, Entering},
     connection::{Flags, NO_QUEUE},
+    sockets::{Arrivals, Seated},
     turn::Shard,
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     limits::{CARRIED_AT_ONCE, CARRIED_BEAT_MS_MIN},
     mesh::{Arrived, Carriage, Given, LeftConnection, LeftToken, LegacyConnections, Subscription},
     model::{ChannelName, CloseReason, ConnectionId, Positions, Shown, Transport},
-    session::{Kind, Session, WebSocket},
+    session::{Http, Kind, Session, WebSocket},
     tls::Record,
     wire::websocket::{self, Agreed},
 };
@@ -37,10 +38,16 @@ pub(super) struct Taken {
     homeless: Vec<(OwnedFd, Vec<u8>)>,
     /// Those that were lost.
     lost: u32,
+    /// How many are between two requests, of those that go on and of all others. Nobody counts these.
+    requests: [u32; 2],
     /// How many had been told to come back before.
     told: u64,
     /// The channels that they follow.
     followed: Vec<ChannelName>,
+    /// Sessions of Engine.IO that have not been looked at.
+    arrivals: Arrivals,
+    /// The places of those that go on.
+    begun: Vec<u32>,
 }
 
 /// What a connection brings beside itself.
@@ -61,11 +68,28 @@ impl Brought {
 }
 
 impl Taken {
+    /// The sessions of Engine.IO that have come.
+    pub(super) fn take_arrivals(&mut self) -> Arrivals {
+        take(&mut self.arrivals)
+    }
+
+    /// What has become of them.
+    pub(super) fn note_seated(&mut self, seated: Seated) {
+        let Seated { sessions, refused } = seated;
+        // Nobody hears what has arrived of those.
+        let unheard = self.brought.iter_mut().filter(|(index, _)| refused.contains(index));
+        unheard.for_each(|(_, one)| *one = Brought { unsent: take(&mut one.unsent), ..Brought::default() });
+        self.refused.extend(refused);
+        self.begun = sessions;
+    }
+
     /// What there is to be told of it.
     pub(super) fn arrived(&self) -> Arrived {
         let refused = self.refused.len() as u32;
-        let carried = self.places.len() as u32 - refused;
-        Arrived { carried, refused: refused + self.homeless.len() as u32 + self.lost, told: self.told }
+        let [going_on, others] = self.requests;
+        let carried = self.places.len() as u32 - refused - going_on;
+        let refused = refused + self.homeless.len() as u32 + self.lost - others;
+        Arrived { carried, refused, told: self.told }
     }
 }
 
@@ -76,12 +100,13 @@ impl Shard {
         left: LegacyConnections,
         carriage: Option<&Carriage>,
     ) -> Taken {
-        let LegacyConnections { all: left, followed, told } = left;
+        let LegacyConnections { all: left, followed, told, polling } = left;
         for (channel, position) in &followed {
             self.hub.follow_again(self.now, channel, *position);
         }
         let (count, mut left) = (left.len() as u32, left.into_iter());
-        let mut taken = Taken { told, ..Taken::default() };
+        let arrivals = Arrivals { polling, ..Arrivals::default() };
+        let mut taken = Taken { told, arrivals, ..Taken::default() };
         taken.followed = followed.into_iter().map(|(channel, _)| channel).collect();
         let (mut at, mut at_once) = (0, CARRIED_AT_ONCE as u32);
         while let Some(carriage) = carriage.filter(|_| at < count) {
@@ -100,6 +125,10 @@ impl Shard {
             }
         }
         taken.lost = count - at;
+        for one in left {
+            taken.requests[1] += u32::from(one.is_http);
+            taken.arrivals.astray.extend(one.session.map(|one| *one));
+        }
         taken
     }
 
@@ -128,10 +157,22 @@ impl Shard {
         }
         taken.places = if taken.places.is_empty() { first..end } else { taken.places.start..end };
         for ((index, mut one), secret) in (first..end).zip(left.by_ref()).zip(secrets.by_ref()) {
-            let [unsent, begun, unread] =
-                [&mut one.unsent, &mut one.begun, &mut one.unread].map(std::mem::take);
+            let [unsent, begun, unread] = [&mut one.unsent, &mut one.begun, &mut one.unread].map(take);
+            let is_http = one.is_http;
             let may_be_told = !one.is_sealed || self.lines.secrets.go_on(index, &secret);
-            let goes_on = self.take_over(index, one) && may_be_told;
+            let goes_on = match one.session.take() {
+                Some(session) => {
+                    let may_go_on = self.open_again(index, &one) && may_be_told;
+                    taken.arrivals.add(index, session, may_go_on);
+                    may_go_on
+                }
+                // Nothing is known of it but its socket.
+                None if is_http => self.open_again(index, &one) && may_be_told,
+                None => self.take_over(index, one) && may_be_told,
+            };
+            if is_http {
+                taken.requests[usize::from(!goes_on)] += 1;
+            }
             let brought = match goes_on {
                 true => Brought { unsent, begun, unread },
                 false => Brought { unsent, ..Brought::default() },
@@ -144,7 +185,9 @@ impl Shard {
             }
         }
         // What is left of those has no place either.
-        for ((socket, one), secret) in homeless.into_iter().zip(left.by_ref()).zip(secrets) {
+        for ((socket, mut one), secret) in homeless.into_iter().zip(left.by_ref()).zip(secrets) {
+            taken.requests[1] += u32::from(one.is_http);
+            taken.arrivals.astray.extend(one.session.take().map(|one| *one));
             taken.homeless.push((socket, last_word(one, &secret)));
         }
     }
@@ -198,10 +241,12 @@ impl Shard {
 
     /// Opens the connection in a slot, as what it was; whether there is room for it.
     fn open_again(&mut self, index: u32, left: &LeftConnection) -> bool {
-        let LeftConnection { is_stream, poll, is_sealed, deflates, address, token, keep_alive, .. } = left;
+        let LeftConnection { is_stream, is_http, poll, is_sealed, deflates, address, .. } = left;
+        let LeftConnection { token, keep_alive, .. } = left;
         let kind = match poll {
             Some(_) => Kind::LongPoll,
             None if *is_stream => Kind::EventStream,
+            None if *is_http => Kind::Http,
             None => Kind::WebSocket,
         };
         self.report.connections += 1;
@@ -219,6 +264,7 @@ impl Shard {
         }
         record.session = match kind {
             Kind::WebSocket => Session::WebSocket(WebSocket::resumed(*keep_alive)),
+            Kind::Http => Session::Http(Http::default()),
             _ => Session::EventStream,
         };
         record.address = id.unwrap_or(AddressId::NONE);
@@ -228,7 +274,11 @@ impl Shard {
         if let Some(LeftToken { token, id_hash }) = token {
             self.gate.hold_again(index, token, *id_hash);
         }
-        let due_ms = u64::from(keep_alive.due_ms).max(CARRIED_BEAT_MS_MIN);
+        let due_ms = match kind {
+            // It may have been used just now.
+            Kind::Http => self.limits.keep_alive_timeout_ms.into(),
+            _ => u64::from(keep_alive.due_ms).max(CARRIED_BEAT_MS_MIN),
+        };
         self.wheel.set(index, self.now.monotonic_ms + due_ms);
         is_let_in
     }
@@ -255,10 +305,16 @@ impl Shard {
                 self.lines.stir(index);
             }
         }
-        for (index, Brought { unsent, begun, unread }) in taken.brought {
+        let mut brought = taken.brought;
+        for (index, one) in &mut brought {
+            let unsent = take(&mut one.unsent);
             if !unsent.is_empty() {
-                self.send_on(index, unsent);
+                self.send_on(*index, unsent);
             }
+        }
+        // They are told what is next behind that, and heard behind what they have said before.
+        self.begin_sessions(&taken.begun);
+        for (index, Brought { begun, unread, .. }) in brought {
             self.keep_begun(index, begun);
             if !unread.is_empty() {
                 self.read_again(index, unread);
@@ -276,7 +332,7 @@ impl Shard {
 /// itself.
 fn last_word(left: LeftConnection, secret: &[u8]) -> Vec<u8> {
     let (reason, mut word, mut unsent) = (CloseReason::GoingAway, Vec::new(), left.unsent);
-    if !left.is_stream && left.poll.is_none() {
+    if !left.is_stream && !left.is_http && left.poll.is_none() {
         websocket::encode_close(&mut word, reason.websocket_code(), reason.sentence());
     }
     if !left.is_sealed {

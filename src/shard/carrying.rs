@@ -5,10 +5,11 @@
 //!                                                   └── too long ──────────────────────────────────┘
 //! ```
 //!
-//! What goes on is a WebSocket whose application says that it may, with no answer to come; what has arrived of a message goes
-//! with it, and what has not been sent ([`super::unsent`]). Or an event stream, or a long poll that waits. Of one that speaks
-//! TLS the keys go beside its socket, and what has arrived of a record. Everybody else is told to come back. A client notices
-//! nothing but that it hears nothing for a while: what it sends meanwhile waits in its socket, which is never closed.
+//! What goes on is a WebSocket whose application says that it may, of Engine.IO as well, with no answer to come; what has arrived
+//! of a message goes with it, and what has not been sent ([`super::unsent`]). Or an event stream, or a long poll that waits, or a
+//! connection between two requests ([`super::carried_requests`]). Of one that speaks TLS the keys go beside its socket, and what has
+//! arrived of a record. Everybody else is told to come back. A client notices nothing but that it hears nothing for a while: what it
+//! sends meanwhile waits in its socket, which is never closed.
 //!
 //! A shard hears from every other that it is at rest, and is so itself, [`UPGRADE_ROUNDS`] times: what a message has caused on
 //! another shard, and that on a third, has been handed out by then. What comes later shows in the positions: a connection
@@ -24,11 +25,11 @@ use rustc_hash::FxHashMap;
 use super::{calls::peer, connection::Flags, ending::Drain, turn::Shard};
 use crate::{
     app::guard::guarded,
-    limits::{CARRIED_AT_ONCE, UPGRADE_REST_MS, UPGRADE_ROUNDS},
+    limits::{CARRIED_AT_ONCE, UPGRADE_REST_MS, UPGRADE_ROUNDS, UPGRADE_SHAKE_MS},
     mesh::{Heir, LeftConnection, LeftConnections, LeftMembers, LeftToken, ShardMessage, Subscription},
     model::{ChannelName, CloseReason, KeepAlive, ShardId, Shown},
     ring::Stash,
-    session::{Kind, Session},
+    session::Session,
     tls::EXPORT_BYTES,
 };
 
@@ -43,19 +44,23 @@ pub(super) struct Carrying {
     round: u8,
     /// Who was present when it began to.
     present: Vec<LeftMembers>,
+    /// Connections that were on their way to another shard then.
+    exporting: Vec<u32>,
+    /// One that is to end here, when it was looked at last.
+    waited_for: u32,
 }
 
 /// Connections whose sockets have been put aside.
 struct Stashed {
     stash: Stash,
-    /// Their places here, and what is left of them.
+    /// Their places here, in rising order, and what is left of them, in the order of their sockets.
     indices: Vec<u32>,
     all: Vec<LeftConnection>,
 }
 
 impl Carrying {
     /// Whether the shard reads nobody any more.
-    fn has_begun(&self) -> bool {
+    pub(super) fn has_begun(&self) -> bool {
         self.since_ms.is_some()
     }
 
@@ -67,21 +72,29 @@ impl Carrying {
 
 impl Shard {
     /// Whether connections of this shard go on in another process.
-    fn carries(&self) -> bool {
+    pub(super) fn carries(&self) -> bool {
         self.carrying.heir.as_ref().is_some_and(|heir| heir.stashes.is_some())
             && self.lines.ring.abilities().exports
     }
 
+    /// Whether the socket of a connection may go on, and its keys if it speaks TLS.
+    pub(super) fn line_travels(&self, index: u32) -> bool {
+        let flags = self.lines.slab.look(index).flags;
+        self.carries()
+            && flags.is_live()
+            && !flags.has(Flags::ADMIN)
+            && !flags.has(Flags::FINISHING)
+            && (!flags.has(Flags::TLS) || self.lines.secrets.may_go_on(index))
+    }
+
     /// Whether a connection is of those that go on, once it is at rest.
     pub(super) fn may_be_carried(&self, index: u32) -> bool {
-        let record = self.lines.slab.look(index);
-        let is_plain = record.flags.is_live()
-            && !record.flags.has(Flags::ENGINE)
-            && !record.flags.has(Flags::ADMIN)
-            && (!record.flags.has(Flags::TLS) || self.lines.secrets.may_go_on(index))
-            && !record.flags.has(Flags::FINISHING);
-        if !is_plain || !self.carries() {
+        if !self.line_travels(index) {
             return false;
+        }
+        let record = self.lines.slab.look(index);
+        if record.flags.has(Flags::ENGINE) {
+            return self.session_travels(index);
         }
         let id = self.lines.slab.id(index);
         let peer = peer(&self.lines, &self.addresses, &self.hub, &self.gate, index);
@@ -101,6 +114,7 @@ impl Shard {
                 self.all_channels(index, |channel| travels(channel, shown))
             }
             Session::LongPoll(poll) => self.may_wait_elsewhere(index, poll, travels),
+            Session::Http(http) => self.requests_travel(index) && self.is_between_requests(index, http),
             _ => false,
         }
     }
@@ -123,21 +137,42 @@ impl Shard {
 
     /// Whether there is nobody to be told to come back in a slot, where connections go on.
     pub(super) fn is_passed_over(&self, index: u32) -> bool {
-        let flags = self.lines.slab.look(index).flags;
-        self.carries() && (!flags.is_live() || flags.has(Flags::ADMIN) || self.may_be_carried(index))
+        let record = self.lines.slab.look(index);
+        let is_nobody = !record.flags.is_live() || record.flags.has(Flags::ADMIN);
+        // One that goes to another shard is that one's.
+        let is_leaving = matches!(record.session, Session::Leaving(_));
+        self.carries() && (is_nobody || is_leaving || self.is_shaking_hands(index) || self.stays(index))
+    }
+
+    /// Whether a connection goes on elsewhere, or will once it has been answered when the shard comes to rest.
+    fn stays(&self, index: u32) -> bool {
+        self.may_be_carried(index) || self.waits_for_rest(index)
     }
 
     /// Whether nobody is left who has to be told to come back. `cursor`: connections below it have been looked at.
-    pub(super) fn has_told_all(&self, cursor: u32) -> bool {
-        let (clients, carries) = (self.clients(), self.carries());
-        if clients == 0 || (carries && self.drain.as_ref().is_some_and(Drain::has_told_others)) {
+    pub(super) fn has_told_all(&mut self, cursor: u32) -> bool {
+        let carries = self.carries();
+        if self.clients() == 0 || (carries && self.drain.as_ref().is_some_and(Drain::has_told_others)) {
             return true;
         }
-        // Looking at all of them costs more than this.
-        let kinds = [Kind::WebSocket, Kind::EventStream, Kind::LongPoll];
-        let staying: u32 = kinds.iter().map(|kind| self.report.sessions[*kind as usize]).sum();
-        let may_be = carries && cursor >= self.lines.slab.len() && clients <= staying;
-        may_be && (0..cursor).filter(|index| self.may_be_carried(*index)).count() as u32 >= clients
+        if !carries || cursor < self.lines.slab.len() {
+            return false;
+        }
+        // Mostly it is the one that was waited for before.
+        let from = self.carrying.waited_for.min(cursor);
+        let waited_for = (from..cursor).chain(0..from).find(|index| self.is_waited_for(*index));
+        self.carrying.waited_for = waited_for.unwrap_or(0);
+        waited_for.is_none()
+    }
+
+    /// Whether there is a connection in a slot that is to end here, and has not.
+    fn is_waited_for(&self, index: u32) -> bool {
+        let flags = self.lines.slab.look(index).flags;
+        let is_given_up = || {
+            let lasts_ms = self.drain.as_ref().map_or(0, |drain| drain.lasts_ms(self.now.monotonic_ms));
+            lasts_ms > UPGRADE_SHAKE_MS && self.is_shaking_hands(index)
+        };
+        flags.has(Flags::OPEN) && !flags.has(Flags::ADMIN) && !self.stays(index) && !is_given_up()
     }
 
     /// Goes on with emptying the shard; whether it has been, and may end.
@@ -176,15 +211,24 @@ impl Shard {
             let flags = self.lines.slab.look(index).flags;
             if flags.is_live() && !flags.has(Flags::ADMIN) {
                 self.lines.pause(index, Flags::PAUSED_AWAITING);
+                self.stay_to_rest(index);
+            }
+            if flags.has(Flags::EXPORTING) {
+                self.carrying.exporting.push(index);
             }
         }
+        self.release_polls();
         self.carrying.present = self.hub.leave_members(self.now);
         self.hub.end_streams(self.now);
     }
 
     /// Whether nothing is under way here, as far as this shard knows.
     fn is_quiet(&self) -> bool {
-        self.hub.is_quiet() && !self.has_more() && self.peers.are_quiet()
+        let is_exporting = |index: &u32| self.lines.slab.look(*index).flags.has(Flags::EXPORTING);
+        self.hub.is_quiet()
+            && !self.has_more()
+            && self.peers.are_quiet()
+            && !self.carrying.exporting.iter().any(is_exporting)
     }
 
     /// Lets go of the connections that go on, and tells all others to come back.
@@ -197,6 +241,7 @@ impl Shard {
         }
         // What was handed out last.
         self.send_farewells();
+        let answers = self.answers_under_way();
         let mut stopped = self.stop_sending();
         let wanted: Vec<_> = (0..self.lines.slab.len())
             .filter_map(|index| Some((index, self.left_connection(index, &mut stopped)?)))
@@ -210,12 +255,15 @@ impl Shard {
             .for_each(|index| self.lose(index));
         self.send_away_but(carried);
         let told = self.report.closed_total[CloseReason::GoingAway.index()];
+        let polling = self.left_polling(|session| {
+            answers.get(&session).is_none_or(|index| carried.binary_search(index).is_ok())
+        });
         let all = stashed.map(|Stashed { stash, all, .. }| {
             // Nobody takes it over any more: then it ends.
             stashes.send((self.id, stash)).ok();
             all
         });
-        Some(LeftConnections { shard: self.id, told, all: all.unwrap_or_default() })
+        Some(LeftConnections { shard: self.id, told, all: all.unwrap_or_default(), polling })
     }
 
     /// What is left of a connection that goes on, if it is one and at rest.
@@ -230,34 +278,49 @@ impl Shard {
         if !is_at_rest || !is_told || !self.catch_ups.is_only_behind(index) || !self.may_be_carried(index) {
             return None;
         }
+        let session = match record.flags.has(Flags::ENGINE) {
+            true => Some(Box::new(self.left_session(index)?)),
+            false => None,
+        };
         let due_ms = self.wheel.left_ms(index).map_or(0, |left_ms| left_ms.min(u32::MAX.into()) as u32);
         let subscriptions = self.left_subscriptions(index)?;
         let entered = self.hub.entered_for_good(id)?;
         let peer = peer(&self.lines, &self.addresses, &self.hub, &self.gate, index);
         let (keep_alive, saved) = match &record.session {
             Session::WebSocket(websocket) => {
-                let saved = guarded("save", || self.handler.save(&peer)).flatten()?;
+                let save = || guarded("save", || self.handler.save(&peer)).flatten();
+                let saved = if session.is_some() { Vec::new() } else { save()? };
                 (websocket.keep_alive(due_ms), saved)
             }
             _ => (KeepAlive { due_ms, ..KeepAlive::default() }, Vec::new()),
         };
         let is_stream = matches!(record.session, Session::EventStream);
+        let is_http = matches!(record.session, Session::Http(_));
+        if is_http {
+            // Each request says anew who sends it.
+            self.forget_client(index);
+            self.gate.release(index);
+        }
+        let record = self.lines.slab.look(index);
         let poll = self.left_poll(index);
         let token = self.gate.holders.token(index).map(|(token, id_hash)| LeftToken { token, id_hash });
         let address = record.peer_address(self.addresses.get(record.address));
         let is_sealed = record.flags.has(Flags::TLS);
         let deflates = record.flags.has(Flags::DEFLATES).then(|| self.lines.compression.deflates(index));
         let begun = self.lines.secrets.take_begun(index).unwrap_or_default();
-        let mut unread = match &mut self.lines.slab.at(index).session {
-            Session::WebSocket(websocket) => websocket.take_unread(),
-            _ => Vec::new(),
-        };
+        let mut unread = session.as_ref().map_or_else(Vec::new, |session| self.packet_begun(session.index));
+        match &mut self.lines.slab.at(index).session {
+            Session::WebSocket(websocket) => unread.append(&mut websocket.take_unread()),
+            Session::Http(http) => unread.append(&mut http.decoder.take_rest()),
+            _ => {}
+        }
         unread.append(&mut self.take_held(index));
         let unsent = self.lines.take_unsent(index, stopped.remove(&index).unwrap_or_default());
         // Where it is once it has been sent that.
         let place = self.lines.places.of(index).map(|place| place.text().into());
         Some(LeftConnection {
             is_stream,
+            is_http,
             poll,
             is_sealed,
             deflates,
@@ -271,6 +334,7 @@ impl Shard {
             unread,
             begun,
             unsent,
+            session,
         })
     }
 
@@ -292,7 +356,7 @@ impl Shard {
         Some(all)
     }
 
-    /// Puts the sockets of connections aside, as far as there is room.
+    /// Puts the sockets of connections aside, as far as there is room: those between two requests last.
     fn stash(&mut self, wanted: Vec<(u32, LeftConnection)>) -> Option<Stashed> {
         if wanted.is_empty() {
             return None;
@@ -304,11 +368,25 @@ impl Shard {
         });
         let (indices, all) = (Vec::with_capacity(wanted.len()), Vec::with_capacity(wanted.len()));
         let mut stashed = Stashed { stash: stash.ok()?, indices, all };
+        let (requests, clients): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(_, one)| one.is_http);
+        let has_room = self.stash_in_parts(&mut stashed, clients);
+        if has_room {
+            self.stash_in_parts(&mut stashed, requests);
+        }
+        stashed.indices.sort_unstable();
+        Some(stashed)
+    }
+
+    /// Puts these aside, in rising order of their places; whether there may be room for more.
+    fn stash_in_parts(&mut self, stashed: &mut Stashed, wanted: Vec<(u32, LeftConnection)>) -> bool {
         let mut wanted = wanted.into_iter();
         loop {
             let some: Vec<_> = wanted.by_ref().take(CARRIED_AT_ONCE).collect();
-            if some.is_empty() || !self.stash_some(&mut stashed, some) {
-                return Some(stashed);
+            if some.is_empty() {
+                return true;
+            }
+            if !self.stash_some(stashed, some) {
+                return false;
             }
         }
     }
@@ -353,10 +431,12 @@ impl Shard {
         for index in 0..self.lines.slab.len() {
             let record = self.lines.slab.look(index);
             let is_told = record.flags.is_live()
-                && !record.flags.has(Flags::ENGINE)
                 && !record.flags.has(Flags::ADMIN)
                 && carried.binary_search(&index).is_err();
             match record.session {
+                Session::WebSocket(_) if is_told && record.flags.has(Flags::ENGINE) => {
+                    self.end_engine(record.session.tag(), CloseReason::GoingAway);
+                }
                 Session::WebSocket(_) | Session::EventStream if is_told => {
                     self.close(index, CloseReason::GoingAway);
                 }

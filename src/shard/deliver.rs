@@ -284,7 +284,7 @@ impl Shard {
                 self.hub.leave_all(connection);
                 self.severals.remove(index);
                 self.pages.take_poll(connection);
-                let keep_alive = poll.exchange.keep_alive && self.drain.is_none();
+                let keep_alive = poll.exchange.keep_alive && !self.ends_with_answer(index);
                 let exchange = Exchange { keep_alive, ..poll.exchange };
                 Some((poll, exchange))
             }

@@ -32,6 +32,11 @@ impl Drain {
         self.has_told
     }
 
+    /// How long the shard has been emptied, in milliseconds.
+    pub(super) fn lasts_ms(&self, now_ms: u64) -> u64 {
+        now_ms - self.started_ms
+    }
+
     /// The shard begins anew: there is nobody yet who has been told.
     pub(super) fn begin_anew(self) -> Self {
         Self { cursor: 0, sessions_ended: 0, ..self }
@@ -128,7 +133,7 @@ impl Shard {
     /// Tells the next clients, in pace; tells whether the shard is empty or has waited long enough.
     pub(super) fn continue_drain(&mut self) -> bool {
         let Some(drain) = &self.drain else { return false };
-        let elapsed = self.now.monotonic_ms - drain.started_ms;
+        let elapsed = drain.lasts_ms(self.now.monotonic_ms);
         let pace = u64::from(self.drain_ms).max(1);
         let due = match elapsed >= pace {
             true => u32::MAX,
@@ -170,9 +175,12 @@ impl Shard {
             let mut present = self.carrying.take_present();
             present.extend(self.hub.leave_members(self.now));
             self.hub.end_streams(self.now);
-            let sockets = self.leave_sockets().into_iter().collect();
+            let mut sockets = self.leave_sockets();
             let connections = heir.stashes.and_then(|stashes| self.leave_connections(&stashes));
-            let connections = connections.into_iter().collect();
+            if let (Some(sockets), Some(connections)) = (&mut sockets, &connections) {
+                sockets.leave_out(connections);
+            }
+            let (sockets, connections) = (sockets.into_iter().collect(), connections.into_iter().collect());
             let streams = self.hub.leave_streams(self.now);
             let left = Left { streams, present, sockets, revoked: self.gate.leave_revoked(), connections };
             // Nobody is there any more to take it over: then it ends.
@@ -214,7 +222,7 @@ impl Shard {
             let session = record.session.tag();
             // What waits for another node is answered by that.
             if session != NONE {
-                self.end_engine(session, CloseReason::GoingAway);
+                self.send_session_away(session);
             }
             return true;
         }

@@ -79,6 +79,11 @@ impl Entries {
         Said::Ask
     }
 
+    /// Whether a question is under way about a client.
+    pub(super) fn has(&self, session: EngineId) -> bool {
+        self.0.contains_key(&session)
+    }
+
     /// The backend has been asked: what the client said last, and whether that is something else than what was asked about.
     pub(super) fn end(&mut self, session: EngineId, namespace: &str) -> Option<(Option<Box<str>>, bool)> {
         let list = self.0.get_mut(&session)?;

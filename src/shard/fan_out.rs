@@ -216,7 +216,7 @@ impl Shard {
     }
 
     /// Hands out what depends on the rooms Socket.IO's sockets are in, and ends the sessions that were found to have to.
-    fn fan_out_by_rooms(&mut self) {
+    pub(super) fn fan_out_by_rooms(&mut self) {
         let around = &mut Surroundings {
             lines: &mut self.lines,
             report: &mut self.report,

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   live ─hand_over─► LEAVING ─(nothing to send, nothing being received)─► EXPORTING ─(sent)─► CLOSING ─► free
-//!                        └────────────(draining)────────┐   └──(no descriptor)──┐
+//!                        └──────(draining, for good)────┐   └──(no descriptor)──┐
 //!                                                       └───────────────────────┴─► answered 503 and closed here
 //! ```
 //!
@@ -58,7 +58,7 @@ impl Shard {
                 "shards_disagree",
                 "each shard says that another one is to answer this request",
             )
-        } else if self.drain.is_some() {
+        } else if self.drain.is_some() && !self.carries() {
             going_away()
         } else if !self.lines.ring.abilities().exports {
             self.report.hand_over_failures_total += 1;
@@ -233,6 +233,8 @@ impl Shard {
         if may_stay {
             if let Some(engine) = engine {
                 self.adopt_engine(index, engine, &mut bytes);
+            } else if self.carrying.has_begun() && !is_admin {
+                self.take_to_rest(index, &bytes);
             } else {
                 drop(self.lines.slab.at(index).session.lend());
                 self.feed_http(index, Http::handed_over(hops), &bytes);

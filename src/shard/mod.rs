@@ -19,6 +19,7 @@ mod broker;
 mod calls;
 mod carried;
 mod carried_polls;
+mod carried_requests;
 mod carrying;
 mod catch_up;
 mod clock;

@@ -171,7 +171,8 @@ impl Shard {
                 outcome
             }
             Err(refusal) => {
-                let exchange = Exchange { keep_alive: self.keeps_alive(request), ..Exchange::of(request) };
+                let exchange =
+                    Exchange { keep_alive: self.keeps_alive(index, request), ..Exchange::of(request) };
                 let outcome = self.put_response(index, refusal, exchange);
                 self.keep_client(index, &outcome, None);
                 outcome

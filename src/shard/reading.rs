@@ -33,6 +33,10 @@ impl Shard {
     pub(super) fn read_on(&mut self, index: u32, reason: Flags) {
         if reason == Flags::PAUSED_AWAITING {
             self.forget_client(index);
+            // What comes now is read elsewhere.
+            if self.carrying.has_begun() && !self.lines.slab.look(index).flags.has(Flags::ADMIN) {
+                return;
+            }
         }
         if reason == Flags::PAUSED_FULL {
             self.tell_room(index, true);

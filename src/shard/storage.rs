@@ -91,10 +91,9 @@ impl Shard {
             self.hub.succeed_follower(&channel, shard);
         }
         let carriage = left.start.as_ref().and_then(|start| start.carriage.as_ref());
-        let taken = self.succeed_connections(left.connections, carriage);
-        if let Some(sockets) = left.sockets {
-            self.succeed_sockets(sockets);
-        }
+        let mut taken = self.succeed_connections(left.connections, carriage);
+        let seated = self.succeed_sockets(left.sockets, taken.take_arrivals());
+        taken.note_seated(seated);
         self.leave_unfollowed(&taken);
         if let Some(Start { arrived, go, .. }) = left.start {
             // Whoever started this shard counts what it is told, if it still can.

@@ -17,6 +17,7 @@ use super::{connection::Flags, lines::Lines, messages::Held, outbox::Class, turn
 use crate::{
     limits::CARRIED_UNSENT_BYTES_MAX,
     ring::{Completion, Errno, SendBytes},
+    session::Session,
     tls::Way,
 };
 
@@ -109,7 +110,9 @@ impl Shard {
 
     /// Reads what a connection had sent to another process and nobody has heard; not before its client has read, if it has to.
     pub(super) fn read_again(&mut self, index: u32, mut bytes: Vec<u8>) {
-        match self.lines.slab.look(index).flags.has(Flags::PAUSED_FULL) {
+        let record = self.lines.slab.look(index);
+        match record.flags.has(Flags::PAUSED_FULL) {
+            _ if matches!(record.session, Session::Http(_)) => self.feed(index, &mut bytes),
             true => self.hold_back(index, Held { unfinished: None, bytes, at: 0 }),
             false => self.feed_again(index, &mut bytes),
         }

@@ -42,8 +42,9 @@ struct StoredChange<'a> {
     joined: Option<StoredPosition>,
 }
 
+/// One client in one namespace.
 #[derive(Serialize, Deserialize)]
-struct StoredSocket<'a> {
+pub(super) struct StoredSocket<'a> {
     id: StoredId,
     namespace: &'a str,
     secret: [u8; 9],
@@ -205,7 +206,8 @@ impl<'a> From<&'a LeftSocket> for StoredSocket<'a> {
 }
 
 impl StoredSocket<'_> {
-    fn read(self) -> Option<LeftSocket> {
+    /// Reads it; `None` when it is none.
+    pub(super) fn read(self) -> Option<LeftSocket> {
         let token = match self.token {
             Some(token) => Some(token.read()?),
             None => None,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{away::StoredToken, store::channel_of};
+use super::{away::StoredToken, sessions::StoredSession, store::channel_of};
 use crate::{
     mesh::{Deflates, LeftConnection, LeftConnections, LeftEntry, LeftPoll, LeftToken, Subscription},
     model::{ChannelName, KeepAlive, Position, ShardId, Shown, StateKey, Transport},
@@ -19,11 +19,14 @@ struct StoredConnections<'a> {
     channels: Vec<&'a str>,
     #[serde(borrow)]
     all: Vec<StoredConnection<'a>>,
+    #[serde(borrow)]
+    polling: Vec<StoredSession<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct StoredConnection<'a> {
     is_stream: bool,
+    is_http: bool,
     #[serde(borrow)]
     poll: Option<StoredPoll<'a>>,
     is_sealed: bool,
@@ -51,6 +54,8 @@ struct StoredConnection<'a> {
     begun: &'a [u8],
     #[serde(borrow)]
     unsent: &'a [u8],
+    #[serde(borrow)]
+    session: Option<StoredSession<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,23 +80,26 @@ pub(super) fn encode(left: &LeftConnections) -> Vec<u8> {
         }
     }
     let all = left.all.iter().map(|one| StoredConnection::new(one, &places)).collect();
-    let stored = StoredConnections { shard: left.shard.0, told: left.told, channels, all };
+    let polling = left.polling.iter().map(StoredSession::from).collect();
+    let stored = StoredConnections { shard: left.shard.0, told: left.told, channels, all, polling };
     postcard::to_stdvec(&stored).expect("it is written to memory")
 }
 
 /// Reads them; `None` when they are none.
 pub(super) fn decode(bytes: &[u8]) -> Option<LeftConnections> {
-    let StoredConnections { shard, told, channels, all } = postcard::from_bytes(bytes).ok()?;
+    let StoredConnections { shard, told, channels, all, polling } = postcard::from_bytes(bytes).ok()?;
     let channels: Vec<ChannelName> =
         channels.into_iter().map(|name| channel_of(name).ok()).collect::<Option<_>>()?;
     let all = all.into_iter().map(|one| one.read(&channels)).collect::<Option<_>>()?;
-    Some(LeftConnections { shard: ShardId(shard), told, all })
+    let polling = polling.into_iter().map(StoredSession::read).collect::<Option<_>>()?;
+    Some(LeftConnections { shard: ShardId(shard), told, all, polling })
 }
 
 impl<'a> StoredConnection<'a> {
     fn new(one: &'a LeftConnection, places: &HashMap<&ChannelName, u32>) -> Self {
-        let LeftConnection { is_stream, poll, is_sealed, deflates, address, token, keep_alive, .. } = one;
-        let LeftConnection { subscriptions, place, entered, saved, unread, begun, unsent, .. } = one;
+        let LeftConnection { is_stream, is_http, poll, is_sealed, deflates, address, .. } = one;
+        let LeftConnection { token, keep_alive, .. } = one;
+        let LeftConnection { subscriptions, place, entered, saved, unread, begun, unsent, session, .. } = one;
         let KeepAlive { awaits_pong, has_spoken, due_ms } = *keep_alive;
         let stored = |one: &Subscription| {
             let Subscription { channel, transport, position, shown } = one;
@@ -100,6 +108,7 @@ impl<'a> StoredConnection<'a> {
         };
         Self {
             is_stream: *is_stream,
+            is_http: *is_http,
             poll: poll.as_ref().map(StoredPoll::from),
             is_sealed: *is_sealed,
             deflates: deflates.map(|Deflates { window_bits, may_build_on }| (window_bits, may_build_on)),
@@ -115,6 +124,7 @@ impl<'a> StoredConnection<'a> {
             unread,
             begun,
             unsent,
+            session: session.as_deref().map(StoredSession::from),
         }
     }
 
@@ -136,9 +146,16 @@ impl<'a> StoredConnection<'a> {
             let channel = channels.get(place as usize)?.clone();
             Some(LeftEntry { channel, id: StateKey::of_member(id), info: info.into() })
         };
-        let Self { is_stream, is_sealed, deflates, address, awaits_pong, has_spoken, due_ms, .. } = self;
+        let session = match self.session {
+            Some(session) => Some(Box::new(session.read()?)),
+            None => None,
+        };
+        let Self {
+            is_stream, is_http, is_sealed, deflates, address, awaits_pong, has_spoken, due_ms, ..
+        } = self;
         Some(LeftConnection {
             is_stream,
+            is_http,
             poll: self.poll.map(StoredPoll::read),
             is_sealed,
             deflates: deflates.map(|(window_bits, may_build_on)| Deflates { window_bits, may_build_on }),
@@ -152,6 +169,7 @@ impl<'a> StoredConnection<'a> {
             unread: self.unread.into(),
             begun: self.begun.into(),
             unsent: self.unsent.into(),
+            session,
         })
     }
 }
@@ -173,7 +191,7 @@ impl StoredPoll<'_> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
+    use super::{super::sessions, *};
     use crate::auth::{Claims, Verified};
 
     /// Connections of every kind.
@@ -203,6 +221,7 @@ pub(super) mod tests {
             LeftConnection { subscriptions: vec![follows("a", 1), follows("b", 9)], ..plain.clone() },
             LeftConnection {
                 is_stream: true,
+                is_http: false,
                 poll: None,
                 address: Some(([192, 0, 2, 1], 443).into()),
                 token: Some(LeftToken { token, id_hash: 7 }),
@@ -216,11 +235,14 @@ pub(super) mod tests {
                 deflates: Some(Deflates { window_bits: 12, may_build_on: true }),
                 begun: vec![23, 3, 3],
                 unsent: vec![0; 300],
+                session: None,
             },
             LeftConnection { poll: Some(poll), ..plain.clone() },
+            LeftConnection { is_http: true, ..plain.clone() },
+            LeftConnection { session: Some(Box::new(sessions::tests::session())), ..plain.clone() },
             plain,
         ];
-        LeftConnections { shard: ShardId(3), told: 12, all }
+        LeftConnections { shard: ShardId(3), told: 12, all, polling: vec![sessions::tests::session()] }
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod lines;
 mod maintenance;
 mod pace;
 mod reader;
+mod sessions;
 mod shut_out;
 pub mod snapshot;
 mod store;

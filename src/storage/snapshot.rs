@@ -62,7 +62,7 @@ const PRESENT_VERSION: u16 = 1;
 /// The version of what stands in a section of a shard's clients of Socket.IO.
 const SOCKETS_VERSION: u16 = 1;
 /// The version of what stands in a section of a shard's connections.
-pub const CONNECTIONS_VERSION: u16 = 6;
+pub const CONNECTIONS_VERSION: u16 = 7;
 
 /// Why what was left is not gone on with.
 #[derive(Debug)]

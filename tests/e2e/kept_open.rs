@@ -14,6 +14,7 @@ use crate::{
     client::Client,
     deflating::Socket,
     kept_open_unsent::{fill, large},
+    kept_sockets,
     presence::{enter, presence},
     server::{Server, await_that},
     several::heard,
@@ -253,6 +254,8 @@ const PATIENT: &str = "limits.long_poll_timeout_max_ms=600000";
 struct Clients {
     raw: Vec<WebSocket>,
     pushed: Vec<WebSocket>,
+    /// Of Socket.IO.
+    entered: Vec<kept_sockets::Client>,
     streams: Vec<EventStream>,
     compressed: Vec<Socket>,
     /// Of another channel as well, and of state.
@@ -290,10 +293,13 @@ impl Clients {
             compressed: clients()
                 .map(|client| Socket::open_over(client, "/channels/news", &[OFFER]))
                 .collect(),
+            entered: clients()
+                .map(|client| kept_sockets::Client::enter_over(client, "", &["news"]))
+                .collect(),
             pushed,
             slow,
         };
-        server.await_subscribers("news", 40);
+        server.await_subscribers("news", 48);
         all
     }
 
@@ -309,6 +315,9 @@ impl Clients {
             }
             self.streams.iter_mut().for_each(|stream| assert_eq!(stream.data(), *data));
             self.compressed.iter_mut().for_each(|socket| assert_eq!(socket.plain_or_deflated(), *data));
+            for client in &mut self.entered {
+                assert_eq!(client.event(), json!(["message", data]));
+            }
         }
         for stream in &mut self.several {
             // What there is of state, for each.

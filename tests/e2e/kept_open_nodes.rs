@@ -8,6 +8,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
+    kept_sockets::Client,
     nodes::{await_joined, follow, node, publish},
     redis::Redis,
     server::Server,
@@ -62,4 +63,22 @@ fn clients_stay_connected_and_hear_what_other_nodes_publish_meanwhile_once() {
         }
         streams.iter_mut().for_each(|stream| assert_eq!(stream.data(), text));
     }
+}
+
+#[test]
+fn clients_of_socketio_come_back_where_nodes_are_joined() {
+    let redis = Redis::start();
+    let installed = Installed::new();
+    let server = installed.serve_configured(&[QUIET, HISTORY, &redis.setting()]);
+    await_joined(&server);
+    let mut follower = server.websocket("/channels/news");
+    let mut client = Client::enter(&server, "", &["news"]);
+    server.await_subscribers("news", 2);
+    server.succeeded();
+    assert_eq!(client.socket.close_code(), Some(1001));
+    assert_eq!(server.metric("roadstead_carried_total", ""), 1.0, "{}", server.log());
+    await_joined(&server);
+    publish(&server, "news", "on");
+    assert_eq!(follower.text(), "on");
+    Client::enter(&server, "", &["news"]);
 }

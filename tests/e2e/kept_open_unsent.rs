@@ -36,7 +36,7 @@ pub fn fill(server: &Server, channel: &str, bytes: f64) -> usize {
 }
 
 /// Once with TLS and once without.
-fn both_ways(settings: &[&str], test: impl Fn(&Installed, &Server)) {
+pub fn both_ways(settings: &[&str], test: impl Fn(&Installed, &Server)) {
     let installed = Installed::new();
     test(&installed, &installed.serve_both(settings));
     let installed = Installed::new();

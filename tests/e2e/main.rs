@@ -32,7 +32,7 @@
 //! | `access_log.rs` | lines about clients in the log |
 //! | `dashboard.rs`, `scraped.rs` | what the dashboard is told; metrics, and the files for Prometheus and Grafana |
 //! | `keeper.rs`, `upgrade.rs`, `carried.rs`, `resumed.rs`, `hung.rs` | a server that crashes comes back; a new version takes its place, with what the old one had, and another process that of one with a shard that hangs |
-//! | `kept_open.rs`, `kept_open_sealed.rs`, `kept_open_unsent.rs`, `kept_open_compressed.rs`, `kept_open_streams.rs`, `kept_open_nodes.rs`, `kept_open_killed.rs` | connections that stay open meanwhile |
+//! | `kept_open.rs`, `kept_open_sealed.rs`, `kept_open_unsent.rs`, `kept_open_compressed.rs`, `kept_open_streams.rs`, `kept_open_nodes.rs`, `kept_open_killed.rs`, `kept_sockets.rs`, `kept_requests.rs` | connections that stay open meanwhile; those of Socket.IO, and requests |
 //! | `program.rs`, `passed_on.rs`, `passed_back.rs`, `reloads.rs`, `linked.rs`, `members.rs` | a program in Node.js whose clients the server holds; what is passed on to it and back bit by bit; new versions of it; channels for it, and one in Python; programs of several nodes |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `activation.rs`, `start.rs` | the life of the process |
 
@@ -76,6 +76,8 @@ mod kept_open_nodes;
 mod kept_open_sealed;
 mod kept_open_streams;
 mod kept_open_unsent;
+mod kept_requests;
+mod kept_sockets;
 mod limits;
 mod linked;
 mod members;

@@ -247,7 +247,7 @@ fn everybody_hears_everything_once_and_in_order_while_versions_follow_each_other
             clients.iter_mut().map(|client| scope.spawn(|| follow(server, client))).collect();
         let ending = Ending(is_over);
         for _ in 0..3 {
-            installed.install();
+            installed.install_forgetful();
             server.succeeded();
         }
         drop(ending);

@@ -19,13 +19,23 @@ pub struct Ack {
 #[derive(Clone, Copy, Debug)]
 enum Asker {
     Nobody,
-    Socket { socket: SocketId, id: u64 },
-    Shard { shard: ShardId, token: u64 },
+    /// A client, for its event of this id; counted under a number ([`super::owed`]).
+    Socket {
+        socket: SocketId,
+        id: u64,
+        number: u64,
+    },
+    Shard {
+        shard: ShardId,
+        token: u64,
+    },
 }
 
 impl Ack {
     pub(super) fn to_socket(socket: &Socket, id: Option<u64>) -> Self {
-        let to = id.map_or(Asker::Nobody, |id| Asker::Socket { socket: socket.id(), id });
+        let core = socket.core();
+        let counted = |id| Asker::Socket { socket: socket.id(), id, number: core.owed.begin() };
+        let to = id.map_or(Asker::Nobody, counted);
         Self { core: Rc::clone(socket.core()), to }
     }
 
@@ -46,7 +56,7 @@ impl Ack {
         };
         self.core.order(match self.to {
             Asker::Nobody => return,
-            Asker::Socket { socket, id } => Order::Acknowledge { socket, id, arguments },
+            Asker::Socket { socket, id, .. } => Order::Acknowledge { socket, id, arguments },
             Asker::Shard { shard, token } => Order::Answer { asker: shard, token, arguments },
         });
     }
@@ -54,6 +64,14 @@ impl Ack {
     /// Whether anybody waits for the answer.
     pub fn is_awaited(&self) -> bool {
         !matches!(self.to, Asker::Nobody)
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        if let Asker::Socket { socket, number, .. } = self.to {
+            self.core.owed.end(socket, number);
+        }
     }
 }
 

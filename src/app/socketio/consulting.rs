@@ -141,6 +141,11 @@ impl Consulting {
         event
     }
 
+    /// Whether a socket waits.
+    pub(super) fn has(&self, socket: SocketId) -> bool {
+        self.waiting.borrow().contains_key(&socket)
+    }
+
     /// A socket has left, and what it has asked for with it.
     pub(super) fn forget(&self, socket: SocketId) {
         if let Some(waiting) = self.waiting.borrow_mut().remove(&socket) {

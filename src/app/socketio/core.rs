@@ -23,12 +23,14 @@ use super::{
     members::MemberQuestions,
     namespace::Namespace,
     opening::Opening,
+    owed::Owed,
     presence::Presence,
     questions::{Questions, Said},
     raw::RawListeners,
     ruled::KeyHashes,
     socket::Introduction,
     tokens::Tokens,
+    travelling::Travels,
 };
 use crate::{
     app::Upload,
@@ -73,6 +75,10 @@ pub(super) struct Core {
     pub(super) keys: RefCell<KeyHashes>,
     /// Sockets whose events wait for the operator's backend.
     pub(super) consulting: Consulting,
+    /// Acknowledgements that clients wait for.
+    pub(super) owed: Owed,
+    /// Which clients stay connected at an upgrade.
+    pub(super) travels: Travels,
     /// Whether a socket may be a member of a room's channel; every one may where nothing is set.
     pub(super) may_enter: RefCell<Option<MayEnter>>,
     /// Is told what other members' applications say, in place of the listeners.
@@ -134,6 +140,8 @@ impl Core {
             access: RefCell::default(),
             keys: RefCell::default(),
             consulting: Consulting::default(),
+            owed: Owed::default(),
+            travels: Travels::default(),
             may_enter: RefCell::default(),
             on_said: RefCell::default(),
             upload: RefCell::default(),
@@ -229,6 +237,11 @@ impl Core {
         number
     }
 
+    /// Gives no number below this one.
+    pub(super) fn number_from(&self, number: u64) {
+        self.numbers.set(self.numbers.get().max(number));
+    }
+
     /// The application ends: its work is cancelled, and its functions, which may hold the application itself, are let go.
     pub(super) fn end(&self) {
         self.tasks.take().into_values().for_each(|task| task.cancel());
@@ -238,6 +251,7 @@ impl Core {
         self.introductions.take();
         self.may_enter.take();
         self.on_said.take();
+        self.travels.end();
         self.rules.end();
         self.opening.end();
         self.raw.end();

@@ -145,6 +145,7 @@ mod members;
 mod namespace;
 mod opening;
 mod orders;
+mod owed;
 mod presence;
 mod questions;
 mod raw;
@@ -156,6 +157,7 @@ mod socket;
 mod succession;
 mod tokens;
 mod told;
+mod travelling;
 
 /// No arguments at all.
 pub const NO_ARGUMENTS: [(); 0] = [];
@@ -194,6 +196,7 @@ pub use settings::Settings;
 pub use socket::{Emit, Socket};
 pub use told::Handshake;
 pub(crate) use told::{Admitted, Connecting, Event, NamespaceId};
+pub(crate) use travelling::SavedSocket;
 
 pub use crate::model::SocketId;
 

@@ -11,14 +11,18 @@ use crate::{mesh::LeftApplication, model::SocketId};
 impl Io {
     /// What is kept of a client that may come back to another process; `None` for one that does not as who it was.
     pub(crate) fn leave_socket(&self, socket: SocketId) -> Option<LeftApplication> {
+        let state = self.core().presence.state(socket);
+        let has_data = state.is_some_and(|state| state.data.borrow().is_some());
+        (!has_data).then(|| self.kept_of(socket))
+    }
+
+    /// What goes with any client.
+    pub(super) fn kept_of(&self, socket: SocketId) -> LeftApplication {
         let core = self.core();
         let token = core.tokens.borrow().get(socket).map(|token| (**token).clone());
         let state = core.presence.state(socket);
-        if state.as_ref().is_some_and(|state| state.data.borrow().is_some()) {
-            return None;
-        }
-        let public_data = state.as_ref().and_then(|state| state.public_data.borrow().clone());
-        Some(LeftApplication { token, public_data })
+        let public_data = state.and_then(|state| state.public_data.borrow().clone());
+        LeftApplication { token, public_data }
     }
 
     /// A client that was in a namespace of another process may come back to this one; `None` when there is none of that name. As

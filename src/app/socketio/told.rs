@@ -230,6 +230,7 @@ impl Io {
         let _speaking = self.core().orders.speak_for(socket);
         let socket = Socket::new(socket, namespace);
         socket.namespace().hear(&socket, &RawEvent(event));
+        self.core().owed.end_event(socket.id());
     }
 
     /// A client acknowledged an event that asked for it.
@@ -297,6 +298,13 @@ impl Io {
         }
     }
 
+    /// Whoever awaits an acknowledgement of a socket that goes on is told that none comes.
+    pub(crate) fn await_no_more(&self, id: SocketId) {
+        if let Some(state) = self.core().presence.state(id) {
+            give_up_all(self.core(), state.awaited.take());
+        }
+    }
+
     /// A client that might have come back has not, or its connect was given up before [`Self::connected`].
     pub(crate) fn forgotten(&self, socket: SocketId, namespace: NamespaceId) {
         let core = self.core();
@@ -305,6 +313,7 @@ impl Io {
         let token = core.tokens.borrow_mut().remove(socket);
         let authenticating = core.authenticating.borrow_mut().remove(&socket);
         core.consulting.forget(socket);
+        core.owed.forget(socket);
         core.keys.borrow_mut().remove(&socket);
         if let Some(namespace) = core.namespace(namespace) {
             namespace.count_out();

@@ -10,11 +10,18 @@ impl Shard {
         self.sockets.sessions.places()
     }
 
-    /// Ends the session in a place if it polls.
+    /// Ends the session in a place if it polls, unless it goes on elsewhere.
     pub(in crate::shard) fn end_polling(&mut self, session: u32) {
         let outlet = self.sockets.sessions.get(session).map(|record| record.engine.outlet());
         let polls = matches!(outlet, Some(Outlet::Queue | Outlet::Parked(_)));
         if polls && !self.sockets.moved.contains_key(&session) {
+            self.send_session_away(session);
+        }
+    }
+
+    /// Ends a session, unless it goes on elsewhere.
+    pub(in crate::shard) fn send_session_away(&mut self, session: u32) {
+        if !self.polling_travels(session) {
             self.end_engine(session, CloseReason::GoingAway);
         }
     }

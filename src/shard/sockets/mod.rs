@@ -30,6 +30,7 @@
 //! | `recovery` | what is kept for clients that come back |
 //! | `returning` | telling them what they missed, bit by bit |
 //! | `succession` | those who come back to another process |
+//! | `travelling` | sessions that go on in another process |
 
 mod claim;
 mod credentials;
@@ -53,6 +54,7 @@ mod session;
 #[cfg(test)]
 mod simulated;
 mod succession;
+mod travelling;
 
 use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc};
 
@@ -62,6 +64,7 @@ use subtle::ConstantTimeEq;
 pub(super) use fan_out::Surroundings;
 pub(super) use requests::{EngineOutcome, WebSocketRole};
 use session::{Extra, Session, Shown};
+pub(super) use travelling::{Arrivals, Seated};
 
 use super::{deadlines::Deadlines, messages::frames_of, table::Table, turn::Shard, wheel::Wheel};
 use crate::{

@@ -156,7 +156,7 @@ impl Shard {
             Ok(accept) => accept,
             Err(response) => return Ok(EngineOutcome::Respond(response)),
         };
-        if self.drain.is_some() || !self.has_place_for_session() {
+        if (self.drain.is_some() && !self.carries()) || !self.has_place_for_session() {
             let text = "this server holds as many sessions as it may";
             let response = Response::refused(503, "sessions_full", text).with_field("Retry-After", "5");
             return Ok(EngineOutcome::Respond(response));

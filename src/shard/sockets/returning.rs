@@ -67,6 +67,21 @@ impl Returning {
         self.sessions.entry(session).or_default().returns.push(Return { socket, progress });
     }
 
+    /// A socket that has caught up, where the log was at a mark.
+    pub(super) fn await_proof(&mut self, session: u32, socket: SocketId, mark: u32) {
+        let progress = Progress::Told { mark };
+        self.sessions.entry(session).or_default().returns.push(Return { socket, progress });
+    }
+
+    /// Where the log was when a socket caught up whose client has not proven that.
+    pub(super) fn caught_up(&self, session: u32, socket: SocketId) -> Option<u32> {
+        let returns = &self.sessions.get(&session)?.returns;
+        returns.iter().find(|one| one.socket == socket).and_then(|one| match one.progress {
+            Progress::Told { mark } => Some(mark),
+            Progress::Telling { .. } => None,
+        })
+    }
+
     /// A socket has left its session.
     pub(super) fn forget(&mut self, session: u32, socket: SocketId) {
         if let Some(client) = self.sessions.get_mut(&session) {

@@ -13,19 +13,25 @@
 //!
 //! Invariant: a shard follows the channels of its sockets before anybody is let in, so that nothing is published unheard.
 
-use super::{Shard, Socket, State};
+use std::collections::HashSet;
+
+use super::{
+    Shard, Socket, State,
+    travelling::{Arrivals, InRooms, Seated, Seating},
+};
 use crate::{
     auth::Verified,
     limits::LAST_ROUNDS_MAX,
-    mesh::{Followed, LeftSocket, LeftSockets, LegacySockets},
-    model::Transport,
+    mesh::{Followed, LeftApplication, LeftSocket, LeftSockets, LegacySockets},
+    model::{ChannelName, Transport},
     session::NONE,
 };
 
 impl Shard {
-    /// What is kept for clients that may come back, for the process that goes on.
+    /// What is kept for clients that stay or may come back, for the process that goes on.
     pub(in crate::shard) fn leave_sockets(&mut self) -> Option<LeftSockets> {
-        if !self.keeps_sockets() {
+        let keeps = self.keeps_sockets();
+        if !keeps && !self.leaves_sessions() {
             return None;
         }
         for _ in 0..LAST_ROUNDS_MAX {
@@ -36,38 +42,60 @@ impl Shard {
                 break;
             }
         }
-        let places = 0..self.sockets.sockets.places();
-        let sockets: Vec<_> = places.filter_map(|index| self.left_socket(index)).collect();
-        let mut channels: Vec<_> = sockets.iter().flat_map(|socket| &socket.channels).collect();
-        channels.sort_unstable();
-        channels.dedup();
+        let all = self.sockets.sockets.iter();
+        let channels: HashSet<_> = all.flat_map(|(index, _)| self.channels_of(index)).collect();
         let followed = channels.into_iter().map(|channel| (channel.clone(), self.hub.heard(channel)));
         let followed = followed.collect();
+        let places = if keeps { 0..self.sockets.sockets.places() } else { 0..0 };
+        let sockets = places.filter_map(|index| self.left_socket(index)).collect();
         Some(LeftSockets { shard: self.id, log: self.sockets.log.leave(self.now), sockets, followed })
     }
 
-    /// Goes on with the sockets that the shard of this number has left in another process.
-    pub(in crate::shard) fn succeed_sockets(&mut self, left: LegacySockets) {
-        let LegacySockets { log, sockets, followed } = left;
+    /// Goes on with the sockets that the shard of this number has left in another process: of those who stay, and of those who
+    /// may come back.
+    pub(in crate::shard) fn succeed_sockets(
+        &mut self,
+        left: Option<LegacySockets>,
+        came: Arrivals,
+    ) -> Seated {
+        let mut seated = Seated::default();
+        let Some(LegacySockets { log, sockets, followed }) = left else {
+            // Nobody has said what they follow.
+            seated.refused.extend(came.on_websockets.into_iter().map(|(index, _)| index));
+            return seated;
+        };
         for Followed { channel, position, .. } in &followed {
             self.hub.follow_again(self.now, channel, *position);
         }
+        let heard = followed.iter().map(|one| (one.channel.clone(), !one.is_lost)).collect();
+        let mut seating = Seating::default();
+        for (index, session) in came.on_websockets {
+            match self.seat_session(&mut seating, Some(index), *session, &heard) {
+                Some(session) => seated.sessions.push(session),
+                None => seated.refused.push(index),
+            }
+        }
+        for session in came.polling {
+            seated.sessions.extend(self.seat_session(&mut seating, None, session, &heard));
+        }
         if self.keeps_sockets() {
             self.sockets.log.succeed(self.now, log);
-            for Followed { channel, missed, is_lost, .. } in &followed {
-                if *is_lost {
-                    self.sockets.log.keep_loss(self.now, channel);
-                }
-                for publication in missed.iter().filter(|one| !one.payload.is_volatile()) {
-                    self.sockets.log.keep_publication(self.now, publication);
-                }
+            let lost = followed.iter().filter(|one| one.is_lost);
+            lost.for_each(|one| self.sockets.log.keep_loss(self.now, &one.channel));
+            let seats = came.astray.into_iter().flat_map(|session| session.sockets);
+            let others = seats.filter(|seat| seat.may_come_back).map(|seat| seat.socket);
+            let others = others.filter(|one| one.channels.iter().all(|channel| heard.contains_key(channel)));
+            sockets.into_iter().chain(others).for_each(|socket| self.await_again(&mut seating, socket));
+        }
+        self.seat(seating);
+        for Followed { channel, missed, .. } in followed {
+            if !missed.is_empty() {
+                let subscribers = self.hub.subscribers(&channel, Transport::SocketIo).collect();
+                self.sockets.excluding.push((missed, subscribers));
             }
-            self.sockets.log.end_fan_out();
-            self.await_again(sockets);
+            self.hub.leave_unfollowed(&channel);
         }
-        for Followed { channel, .. } in &followed {
-            self.hub.leave_unfollowed(channel);
-        }
+        seated
     }
 
     /// Whether clients that were lost may come back, and nothing of theirs is with other nodes.
@@ -75,46 +103,64 @@ impl Shard {
         self.sockets.is_served && self.sockets.log.is_on() && self.foundation.broker.is_none()
     }
 
+    /// The channels of a socket's namespace and rooms.
+    pub(super) fn channels_of(&self, index: u32) -> impl Iterator<Item = &ChannelName> {
+        self.hub.channels_of(self.sockets.id_of(index).subscriber().index)
+    }
+
     fn left_socket(&self, index: u32) -> Option<LeftSocket> {
+        let kept = self.sockets.io.leave_socket(self.sockets.id_of(index))?;
+        self.left_as(index, kept)
+    }
+
+    /// What is left of a socket of which the application keeps this.
+    pub(super) fn left_as(&self, index: u32, kept: LeftApplication) -> Option<LeftSocket> {
         let socket = self.sockets.sockets.get(index).filter(|socket| socket.state != State::Joining)?;
-        let id = self.sockets.id_of(index);
         Some(LeftSocket {
-            id,
+            id: self.sockets.id_of(index),
             namespace: self.sockets.io.namespace_name(socket.namespace).as_ref().into(),
             secret: socket.secret,
             heard: socket.heard,
             absences: socket.absences.wrapping_add(u16::from(socket.state != State::Away)),
-            channels: self.hub.channels_of(id.subscriber().index).cloned().collect(),
-            kept: self.sockets.io.leave_socket(id)?,
+            channels: self.channels_of(index).cloned().collect(),
+            kept,
         })
     }
 
-    /// Clients may come back to their sockets, unless they have been shut out or there is no such namespace any more.
-    fn await_again(&mut self, left: Vec<LeftSocket>) {
-        let (mut sockets, mut rooms) = (Vec::new(), Vec::new());
-        for LeftSocket { id, namespace, secret, heard, absences, channels, kept } in left {
-            if kept.token.as_ref().is_some_and(|token| self.is_shut_out(token)) {
-                continue;
-            }
-            let Some(entered) = self.sockets.io.await_again(id, &namespace, kept) else { continue };
-            let socket = Socket::new(entered, NONE, NONE, secret, NONE);
-            let socket = Socket { heard, absences, state: State::Away, ..socket };
-            sockets.push((id.index, id.generation, socket));
-            rooms.push((id, absences, namespace, channels));
+    /// A client may come back to its socket, unless it has been shut out or there is no such namespace any more.
+    fn await_again(&mut self, seating: &mut Seating, left: LeftSocket) {
+        let LeftSocket { id, namespace, secret, heard, absences, channels, kept } = left;
+        if kept.token.as_ref().is_some_and(|token| self.is_shut_out(token)) {
+            return;
         }
+        let Some(entered) = self.sockets.io.await_again(id, &namespace, kept) else { return };
+        let socket = Socket::new(entered, NONE, NONE, secret, NONE);
+        let socket = Socket { heard, absences, state: State::Away, ..socket };
+        seating.sockets.push((id.index, id.generation, socket));
+        seating.rooms.push(InRooms { id, absence: Some(absences), namespace, channels });
+    }
+
+    /// Puts all where they were.
+    fn seat(&mut self, seating: Seating) {
+        let Seating { sockets, sessions, rooms } = seating;
+        let places: Vec<_> = sessions.iter().map(|(session, ..)| *session).collect();
         self.sockets.sockets.succeed(sockets);
-        for (id, absence, namespace, channels) in rooms {
+        self.sockets.sessions.succeed(sessions);
+        for InRooms { id, absence, namespace, channels } in rooms {
             for channel in &channels {
                 self.hub.seat_again(id.subscriber(), Transport::SocketIo, channel);
                 if channel.as_str() != &*namespace {
                     self.enter_room(id, channel);
                 }
             }
-            self.sockets.await_return(self.now.monotonic_ms, id, absence);
+            if let Some(absence) = absence {
+                self.sockets.await_return(self.now.monotonic_ms, id, absence);
+            }
         }
+        places.into_iter().for_each(|session| self.note_seated(session));
     }
 
-    fn is_shut_out(&self, token: &Verified) -> bool {
+    pub(super) fn is_shut_out(&self, token: &Verified) -> bool {
         self.gate.check_revoked(token.clone(), self.now.unix_ms / 1000).is_err()
     }
 }

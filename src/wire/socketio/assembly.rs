@@ -87,6 +87,11 @@ impl Assembly {
         self.0.is_none()
     }
 
+    /// The text of the packet that is awaited, and the attachments that have come.
+    pub fn begun(&self) -> Option<(&str, &[Box<[u8]>])> {
+        self.0.as_ref().map(|pending| (&*pending.whole.text, &pending.whole.attachments[..]))
+    }
+
     /// Bytes of text and attachments kept.
     pub fn buffered_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |pending| pending.bytes)

@@ -6,7 +6,10 @@ use std::{collections::VecDeque, io::Write, os::unix::net::UnixStream};
 use serde_json::{Value, json};
 
 use super::missed::{Oracle, ROOMS};
-use crate::shard::simulated::receive;
+use crate::{
+    shard::simulated::receive,
+    wire::websocket::{Opcode, encode_frame_masked},
+};
 
 pub(super) struct Client {
     /// `None` while it is cut.
@@ -39,6 +42,36 @@ enum Stage {
     In,
 }
 
+/// What asks for a session on a WebSocket.
+pub(super) const HANDSHAKE: &[u8] =
+    b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+      Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// Takes the answer to that, if it has come.
+pub(super) fn take_welcome(received: &mut Vec<u8>) -> bool {
+    let Some(end) = memchr::memmem::find(received, b"\r\n\r\n") else { return false };
+    let head = String::from_utf8(received.drain(..end + 4).collect()).expect("text");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    true
+}
+
+/// Takes the next frame of a server that has wholly come: its opcode, and what is in it.
+pub(super) fn take_frame(received: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let [first, second, ..] = received[..] else { return None };
+    let (start, len) = match (second, &received[2..]) {
+        (126, [high, low, ..]) => (4, usize::from(u16::from_be_bytes([*high, *low]))),
+        (127, long) if long.len() >= 8 => {
+            (10, u64::from_be_bytes(long[..8].try_into().expect("eight")) as usize)
+        }
+        (126 | 127, _) => return None,
+        (short, _) => (2, usize::from(short)),
+    };
+    if received.len() < start + len {
+        return None;
+    }
+    Some((first & 15, received.drain(..start + len).skip(start).collect()))
+}
+
 impl Client {
     pub(super) fn new() -> Self {
         Self {
@@ -61,10 +94,7 @@ impl Client {
         self.socket = Some(socket);
         self.stage = Stage::Upgrading;
         (self.unsent, self.received) = (Vec::new(), Vec::new());
-        self.unsent.extend_from_slice(
-            b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
-              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        );
+        self.unsent.extend_from_slice(HANDSHAKE);
     }
 
     /// Whether it is in, and everything it has asked for has been answered.
@@ -96,17 +126,7 @@ impl Client {
     }
 
     fn say(&mut self, packet: &str) {
-        let (len, out) = (packet.len(), &mut self.unsent);
-        match len {
-            0..126 => out.extend_from_slice(&[0x81, 0x80 | len as u8]),
-            _ => {
-                out.extend_from_slice(&[0x81, 0x80 | 126]);
-                out.extend_from_slice(&u16::try_from(len).expect("it says little").to_be_bytes());
-            }
-        }
-        // Masked with zeros.
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(packet.as_bytes());
+        encode_frame_masked(&mut self.unsent, Opcode::Text, true, packet.as_bytes(), [0; 4]);
     }
 
     /// Sends so many bytes of what it says.
@@ -140,28 +160,16 @@ impl Client {
 
     fn hear_next(&mut self, oracle: &mut Oracle) -> bool {
         if self.stage == Stage::Upgrading {
-            let Some(end) = memchr::memmem::find(&self.received, b"\r\n\r\n") else { return false };
-            let head = String::from_utf8(self.received.drain(..end + 4).collect()).expect("text");
-            assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+            if !take_welcome(&mut self.received) {
+                return false;
+            }
             self.stage = Stage::Opening;
         }
-        let [first, second, ..] = self.received[..] else { return false };
-        let (start, len) = match (second, &self.received[2..]) {
-            (126, [high, low, ..]) => (4, usize::from(u16::from_be_bytes([*high, *low]))),
-            (127, long) if long.len() >= 8 => {
-                (10, u64::from_be_bytes(long[..8].try_into().expect("eight")) as usize)
-            }
-            (126 | 127, _) => return false,
-            (short, _) => (2, usize::from(short)),
-        };
-        if self.received.len() < start + len {
-            return false;
-        }
-        let data: Vec<u8> = self.received.drain(..start + len).skip(start).collect();
-        match first & 15 {
-            1 => self.hear(std::str::from_utf8(&data).expect("text"), oracle),
-            8 => self.cut(oracle),
-            other => panic!("a frame with opcode {other}"),
+        match take_frame(&mut self.received) {
+            None => return false,
+            Some((1, data)) => self.hear(std::str::from_utf8(&data).expect("text"), oracle),
+            Some((8, _)) => self.cut(oracle),
+            Some((other, _)) => panic!("a frame with opcode {other}"),
         }
         true
     }

@@ -1,7 +1,8 @@
 //! Whole shards in one thread. A seed decides which shard has its turn, and how time passes.
 //!
 //! Issuers and speakers have no sockets: they poll, and what they are told is read from where it waits for a poll. Clients that are
-//! cut and come back have some (`returning`, by `client` and against `missed`).
+//! cut and come back have some (`returning`, by `client` and against `missed`), and so have those that stay connected when other
+//! shards take the place of these (`travelling`; `polled` of those that poll).
 //!
 //! ```text
 //!   script ─► issuers' sessions ─► shard 0 ┐
@@ -19,7 +20,9 @@ mod mixed;
 mod oracle;
 mod order;
 mod pausing;
+mod polled;
 mod returning;
+mod travelling;
 
 use super::Session;
 use crate::{
