@@ -1,20 +1,16 @@
 //! Accepting connections, within every limit.
 
-use std::{
-    net::{Shutdown, SocketAddr},
-    sync::Arc,
-};
+use std::net::{Shutdown, SocketAddr};
 
 use super::{
+    acceptors::{Arrival, Failed, SHORTAGE_PAUSE_MS},
     addresses::{AddressId, Entering},
     connection::{Flags, NO_QUEUE},
+    lines::Lines,
     room::Request,
-    setup::{Listener, Role},
-    shaking::ShakingTable,
     turn::Shard,
 };
 use crate::{
-    limits::ACCEPTS_PER_LISTENER,
     mesh::{Queued, QueuedConnection, ShardMessage},
     model::{CloseReason, ShardId},
     ring::{AcceptId, Errno},
@@ -22,167 +18,23 @@ use crate::{
     wire::http1::Response,
 };
 
-/// How long accepting pauses after the system ran out of descriptors or memory.
-const SHORTAGE_PAUSE_MS: u64 = 100;
-/// How often a shortage is logged.
-const SHORTAGE_LOG_MS: u64 = 10_000;
-
-/// The accepts of a shard: each waits for one connection of one listener.
-pub(super) struct Acceptors {
-    listeners: Vec<Listener>,
-    /// The slot each accept in flight has reserved.
-    slots: Vec<Option<u32>>,
-    idle: Vec<AcceptId>,
-    resume_ms: u64,
-    logged_ms: Option<u64>,
-    /// The server will end, but serves on.
-    is_leaving: bool,
-    /// The process takes nearly as much memory as it may.
-    is_memory_scarce: bool,
-    /// No client is accepted any more; operators are.
-    is_ended: bool,
-    /// Open connections of operators.
-    pub(super) admin_connections: u32,
-    /// Some accepts wait until fewer hellos do.
-    are_held: bool,
-}
-
-/// A connection that has just come, from a listener or from another shard.
-pub(super) struct Arrival {
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) is_admin: bool,
-    /// It speaks TLS, or is about to.
-    pub(super) speaks_tls: bool,
-    /// It is to be sent to a listener that does.
-    pub(super) is_redirected: bool,
-    pub(super) entering: Entering,
-    /// Told in HTTP why it may not stay; one that has become a WebSocket is closed.
-    pub(super) speaks_http: bool,
-    /// A proxy has opened it, and has not said for whom.
-    pub(super) is_unnamed: bool,
-}
-
-impl Listener {
-    /// A connection that has come to it.
-    fn arrival(&self, peer: Option<SocketAddr>) -> Arrival {
-        let is_admin = self.role == Role::Admin;
-        Arrival {
-            peer,
-            is_admin,
-            speaks_tls: self.speaks_tls,
-            is_redirected: self.role == Role::Redirect,
-            entering: if is_admin { Entering::Uncounted } else { Entering::Client },
-            speaks_http: true,
-            is_unnamed: false,
-        }
-    }
-}
-
-impl Acceptors {
-    pub(super) fn new(listeners: Vec<Listener>) -> Self {
-        let count = listeners.len() as u32 * ACCEPTS_PER_LISTENER;
-        Self {
-            listeners,
-            slots: vec![None; count as usize],
-            idle: (0..count).rev().map(AcceptId).collect(),
-            resume_ms: 0,
-            logged_ms: None,
-            is_leaving: false,
-            is_memory_scarce: false,
-            is_ended: false,
-            admin_connections: 0,
-            are_held: false,
-        }
-    }
-
-    /// The shard begins anew: no accept is in flight, and no connection open. What it has been told to do stays.
-    pub(super) fn begin_anew(&mut self) {
-        self.slots.fill(None);
-        self.resume_ms = 0;
-        self.admin_connections = 0;
-        let wanted = (0..self.slots.len() as u32).rev().map(AcceptId);
-        self.idle = wanted.filter(|accept| self.is_wanted(*accept)).collect();
-    }
-
-    /// Whether some accepts wait for better times.
-    pub(super) fn are_paused(&self) -> bool {
-        !self.idle.is_empty()
-    }
-
-    /// Whether some accepts wait until fewer hellos do, which is so now.
-    pub(super) fn may_go_on(&self, shaking: &ShakingTable) -> bool {
-        self.are_held && !shaking.is_overrun()
-    }
-
-    /// From now on the shard says that it is not ready.
-    pub(super) fn leave(&mut self) {
-        self.is_leaving = true;
-    }
-
-    /// Whether newcomers are refused from now on, for want of memory.
-    pub(super) fn note_memory(&mut self, is_scarce: bool) {
-        self.is_memory_scarce = is_scarce;
-    }
-
-    /// Whether the shard says that it is not ready.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.is_leaving
-    }
-
-    /// Whether an accept may be put in flight.
-    fn is_wanted(&self, accept: AcceptId) -> bool {
-        !self.is_ended || self.listener(accept).role == Role::Admin
-    }
-
-    fn listener(&self, accept: AcceptId) -> &Listener {
-        &self.listeners[(accept.0 / ACCEPTS_PER_LISTENER) as usize]
-    }
-}
-
 impl Shard {
     /// Puts idle accepts in flight, as far as there are slots.
     pub(super) fn arm_accepts(&mut self) {
-        self.acceptors.are_held = false;
-        if !self.acceptors.are_paused() || self.now.monotonic_ms < self.acceptors.resume_ms {
-            return;
-        }
-        let is_overrun = self.lines.secrets.shaking.is_overrun();
-        for place in (0..self.acceptors.idle.len()).rev() {
-            let accept = self.acceptors.idle[place];
-            if is_overrun && self.acceptors.listener(accept).speaks_tls {
-                self.acceptors.are_held = true;
-                continue;
-            }
-            self.acceptors.idle.swap_remove(place);
-            let Some(index) = self.lines.slab.reserve() else {
-                self.acceptors.idle.push(accept);
-                self.acceptors.resume_ms = self.now.monotonic_ms + SHORTAGE_PAUSE_MS;
-                return;
-            };
-            let socket = Arc::clone(&self.acceptors.listener(accept).socket);
-            self.lines.ring.accept(accept, &socket, index);
-            self.acceptors.slots[accept.0 as usize] = Some(index);
-        }
+        let Lines { slab, ring, secrets, .. } = &mut self.lines;
+        let accept = |accept, socket: &_, index| ring.accept(accept, socket, index);
+        let is_overrun = secrets.shaking.is_overrun();
+        self.acceptors.arm(self.now.monotonic_ms, is_overrun, || slab.reserve(), accept);
     }
 
     /// Stops accepting clients for good. Those the kernel has queued already are reset, and new ones refused, so that
     /// they go elsewhere at once. Operators are accepted to the last.
     pub(super) fn end_accepts(&mut self) {
-        self.acceptors.is_ended = true;
-        for (accept, slot) in self.acceptors.slots.iter().enumerate() {
-            let accept = AcceptId(accept as u32);
-            if let Some(index) = slot
-                && !self.acceptors.is_wanted(accept)
-            {
-                self.lines.ring.cancel_accept(accept, *index);
-            }
-        }
-        let idle = std::mem::take(&mut self.acceptors.idle);
-        self.acceptors.idle = idle.into_iter().filter(|accept| self.acceptors.is_wanted(*accept)).collect();
+        let ring = &mut self.lines.ring;
+        let ended = self.acceptors.end(|accept, index| ring.cancel_accept(accept, index));
         // Those who come to a socket that was passed, or that another process goes on with, wait there for it.
         let goes_on = self.carrying.heir.is_some();
-        let is_ours = |listener: &&Listener| listener.role != Role::Admin && !listener.is_passed && !goes_on;
-        for listener in self.acceptors.listeners.iter().filter(is_ours) {
+        for listener in ended.filter(|listener| !listener.is_passed && !goes_on) {
             let socket = socket2::SockRef::from(&listener.socket);
             if let Err(error) = socket.shutdown(Shutdown::Read) {
                 tracing::warn!(address = listener.address, "clients are refused only at the end: {error}");
@@ -190,17 +42,9 @@ impl Shard {
         }
     }
 
-    /// Whether no client is being accepted any more.
-    pub(super) fn accepts_have_ended(&self) -> bool {
-        let accepts = self.acceptors.slots.iter().zip(0..);
-        accepts
-            .filter(|(slot, _)| slot.is_some())
-            .all(|(_, accept)| self.acceptors.is_wanted(AcceptId(accept)))
-    }
-
     /// Open connections that are not operators'.
     pub(super) fn clients(&self) -> u32 {
-        self.report.connections - self.acceptors.admin_connections
+        self.report.connections - self.acceptors.operators()
     }
 
     pub(super) fn handle_accepted(
@@ -209,43 +53,29 @@ impl Shard {
         index: u32,
         result: Result<Option<SocketAddr>, Errno>,
     ) {
-        self.acceptors.slots[accept.0 as usize] = None;
-        if self.acceptors.is_wanted(accept) {
-            self.acceptors.idle.push(accept);
-        }
-        match result {
-            Ok(peer) => {
-                let arrival = self.acceptors.listener(accept).arrival(peer);
+        match self.acceptors.land(accept, result, self.now.monotonic_ms) {
+            Ok(arrival) => {
                 self.report.accepted_total += 1;
                 self.open(index, arrival);
             }
-            Err(errno) => {
+            Err(failed) => {
                 self.lines.slab.release(index);
-                if errno.is_shortage() {
-                    self.pause_accepts(errno);
-                } else if errno.is_not_listening() {
-                    // The supervisor has shut it down while this shard hung, and will let it listen again.
-                    self.acceptors.resume_ms = self.now.monotonic_ms + SHORTAGE_PAUSE_MS;
-                }
+                self.note_failed_accept(failed);
             }
         }
     }
 
     /// Puts every accept in flight anew, which finds who waits already.
     pub(super) fn accept_anew(&mut self) {
-        for (slot, accept) in self.acceptors.slots.iter().zip((0..).map(AcceptId)) {
-            if let Some(index) = slot {
-                self.lines.ring.cancel_accept(accept, *index);
-            }
+        for (accept, index) in self.acceptors.in_flight() {
+            self.lines.ring.cancel_accept(accept, index);
         }
     }
 
     /// Serves connections that have come to a shard that does no turns, as if they had come here.
     pub(super) fn serve_queued(&mut self, queued: &Queued) {
         for QueuedConnection { listener, socket, address } in queued.take() {
-            let Some(arrival) = self.acceptors.listeners.get(listener).map(|one| one.arrival(address)) else {
-                continue;
-            };
+            let Some(arrival) = self.acceptors.arrival_at(listener, address) else { continue };
             // Where there is no slot for it, it is closed.
             if let Some(index) = self.adopt(&socket) {
                 self.report.accepted_total += 1;
@@ -254,12 +84,10 @@ impl Shard {
         }
     }
 
-    fn pause_accepts(&mut self, errno: Errno) {
+    fn note_failed_accept(&mut self, failed: Failed) {
+        let Failed::Shortage { errno, is_logged } = failed else { return };
         self.report.accept_failures_total += 1;
-        let now = self.now.monotonic_ms;
-        self.acceptors.resume_ms = now + SHORTAGE_PAUSE_MS;
-        if self.acceptors.logged_ms.is_none_or(|logged| now - logged >= SHORTAGE_LOG_MS) {
-            self.acceptors.logged_ms = Some(now);
+        if is_logged {
             tracing::warn!(shard = self.id.0, %errno, "cannot accept; trying again every {SHORTAGE_PAUSE_MS} ms");
         }
     }
@@ -277,7 +105,7 @@ impl Shard {
         record.flags.set(Flags::ARMED);
         if is_admin {
             record.flags.set(Flags::ADMIN);
-            self.acceptors.admin_connections += 1;
+            self.acceptors.let_operator_in();
         }
         let mut deadline_ms = self.limits.head_timeout_ms.into();
         if speaks_tls {
@@ -338,7 +166,7 @@ impl Shard {
             let response = Response::refused(503, "going_away", "the server is going away");
             return Err((response, CloseReason::GoingAway));
         }
-        if self.acceptors.is_memory_scarce {
+        if self.acceptors.is_memory_scarce() {
             self.report.refused_memory_total += 1;
             let text = "this server takes nearly as much memory as it may (server.memory_max)";
             let response = Response::refused(503, "memory_full", text).with_field("Retry-After", "5");

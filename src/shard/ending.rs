@@ -165,7 +165,7 @@ impl Shard {
         if elapsed > pace + DRAIN_GRACE_MS {
             return true;
         }
-        self.accepts_have_ended() && self.has_told_all(cursor) && self.others_are_empty()
+        self.acceptors.have_ended() && self.has_told_all(cursor) && self.others_are_empty()
     }
 
     /// Leaves what the shard keeps to the process that goes on with it, if one does.

@@ -20,7 +20,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::{
-    accept::Arrival,
+    acceptors::Arrival,
     addresses::{AddressId, Entering},
     answer::Outcome,
     connection::Flags,

@@ -10,6 +10,7 @@
 //! has its turns while tasks of the application live. It shares nothing; whoever wants something of it sends a mesh message or a command.
 
 mod accept;
+mod acceptors;
 mod access_log;
 mod addresses;
 mod answer;

@@ -228,7 +228,7 @@ impl Shard {
         self.end_partial_input(index);
         self.wheel.clear(index);
         if self.lines.slab.look(index).flags.has(Flags::ADMIN) {
-            self.acceptors.admin_connections -= 1;
+            self.acceptors.let_operator_out();
         }
         self.report.connections -= 1;
         self.report.sessions[0] -= 1;

@@ -24,7 +24,7 @@ use std::{
 use tracing::error;
 
 use super::{
-    accept::Acceptors,
+    acceptors::Acceptors,
     asks::Asks,
     connection::Flags,
     ending::Drain,

@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Instant};
 
 use super::{
-    accept::Acceptors,
+    acceptors::Acceptors,
     access_log::AccessLog,
     addresses::Addresses,
     asks::Asks,
@@ -277,7 +277,7 @@ impl Shard {
             || self.messages.waiting() > 0
             || self.intake.is_spent()
             || self.lines.secrets.shaking.has_turn()
-            || self.acceptors.may_go_on(&self.lines.secrets.shaking)
+            || self.acceptors.may_go_on(self.lines.secrets.shaking.is_overrun())
             || self.hub.has_lists()
             || self.gate.has_more()
             || self.gate.consults.has_more()

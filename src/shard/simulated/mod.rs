@@ -22,7 +22,7 @@ use std::{
 };
 
 use super::{
-    accept::Arrival,
+    acceptors::Arrival,
     addresses::Entering,
     foundation::Foundation,
     peers::Peers,
