@@ -93,7 +93,7 @@ pub struct HistoryPage {
 }
 
 /// Which keys of a channel's state are asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum StateQuery {
     /// This one.
     Key(StateKey),

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use super::{connection::Flags, outbox::Outbox, turn::Shard, waiters::Waiters};
+use super::{connection::Flags, turn::Shard, waiters::Waiters};
 use crate::{
     app::{Reply, StateQuery},
     hub::Since,
@@ -61,7 +61,21 @@ enum CatchUp {
     Read { ticket: Ticket, channel: ChannelName, reading: Option<Reading> },
 }
 
+/// What is to be asked for one connection.
+#[derive(Debug, PartialEq)]
+enum Next {
+    /// Nothing: it has caught up with everything.
+    Nothing,
+    /// Nothing yet: it waits for its turn, or for what has been asked.
+    Wait,
+    /// A piece of a channel, behind a position.
+    Piece { channel: ChannelName, after: Position },
+    /// What it wants to be shown.
+    Read { ticket: Ticket, reading: Reading },
+}
+
 /// What somebody wants to be shown.
+#[derive(Debug, PartialEq)]
 pub(super) enum Reading {
     State { channel: ChannelName, query: StateQuery },
     Presence { channel: ChannelName, after: Option<StateKey>, limit: u32 },
@@ -95,10 +109,12 @@ impl Line {
         true
     }
 
-    /// Counts a piece when it is asked for, with all that it may have: this turn may ask for many before the first has come.
-    fn expect_piece(&mut self, outbox: &Outbox) {
-        self.is_expected = true;
-        outbox.expect_made(RECOVERY_PIECE_BYTES as usize);
+    /// Up to where it has been told of a channel that it catches up with; `None` within while that channel's owner is asked.
+    fn told(&mut self, channel: &ChannelName) -> Option<&mut Option<Position>> {
+        self.channels.iter_mut().find_map(|one| match one {
+            CatchUp::Channel { channel: of, told } if of == channel => Some(told),
+            CatchUp::Channel { .. } | CatchUp::Read { .. } => None,
+        })
     }
 }
 
@@ -136,6 +152,79 @@ impl CatchUps {
             CatchUp::Channel { channel: of, told } if of == channel => *told,
             CatchUp::Channel { .. } | CatchUp::Read { .. } => None,
         })
+    }
+
+    /// A connection has a further channel to catch up with, whose owner is asked; the first piece is expected in this turn, or is
+    /// none.
+    fn begin(&mut self, index: u32, channel: ChannelName, is_expected: bool) {
+        let line = self.lines.entry(index).or_default();
+        line.channels.push_back(CatchUp::Channel { channel, told: None });
+        line.is_expected |= is_expected;
+    }
+
+    /// A connection wants to be shown something, behind all that it has wanted before.
+    fn want(&mut self, ticket: Ticket, reading: Reading) {
+        let channel = reading.channel().clone();
+        let line = self.lines.entry(ticket.connection.index).or_default();
+        line.channels.push_back(CatchUp::Read { ticket, channel, reading: Some(reading) });
+    }
+
+    /// What is to be asked for next for a connection that has room for it. In a turn that has written enough (`is_enough`) it is
+    /// put off.
+    fn go_on(&mut self, index: u32, is_enough: bool) -> Next {
+        let Some(line) = self.lines.get_mut(&index) else { return Next::Nothing };
+        let Some(front) = line.channels.front_mut() else { return Next::Nothing };
+        if is_enough {
+            if front.wants_something() {
+                self.put_off.enter(&mut line.place, index);
+            }
+            return Next::Wait;
+        }
+        match front {
+            CatchUp::Channel { channel, told } => {
+                let Some(after) = told.take() else { return Next::Wait };
+                line.is_expected = true;
+                Next::Piece { channel: channel.clone(), after }
+            }
+            CatchUp::Read { ticket, reading, .. } => match reading.take() {
+                Some(reading) => Next::Read { ticket: *ticket, reading },
+                None => Next::Wait,
+            },
+        }
+    }
+
+    /// The next of those that were put off.
+    fn next_put_off(&mut self) -> Option<u32> {
+        let index = self.put_off.next()?;
+        if let Some(line) = self.lines.get_mut(&index) {
+            line.place = None;
+        }
+        Some(index)
+    }
+
+    /// A connection has been told a piece of a channel: up to where, unless that was the last. Whether it was expected.
+    fn note_piece(&mut self, index: u32, channel: &ChannelName, told: Option<Position>) -> bool {
+        let Some(line) = self.lines.get_mut(&index) else { return false };
+        let was_expected = std::mem::take(&mut line.is_expected);
+        match told {
+            None => self.remove(index, channel),
+            Some(position) => {
+                if let Some(told) = line.told(channel) {
+                    *told = Some(position);
+                }
+            }
+        }
+        was_expected
+    }
+
+    /// A connection has been shown something; whether it had waited for that.
+    fn note_read(&mut self, ticket: Ticket) -> bool {
+        let is_it =
+            |one: &CatchUp| matches!(one, CatchUp::Read { ticket: of, reading: None, .. } if *of == ticket);
+        let line = self.lines.get_mut(&ticket.connection.index);
+        let Some(line) = line.filter(|line| line.channels.front().is_some_and(is_it)) else { return false };
+        line.channels.pop_front();
+        true
     }
 
     /// Forgets a connection.
@@ -180,9 +269,7 @@ impl Shard {
             return self.ask_for(ticket, reading);
         }
         record.flags.set(Flags::CATCHING_UP);
-        let channel = reading.channel().clone();
-        let read = CatchUp::Read { ticket, channel, reading: Some(reading) };
-        self.catch_ups.lines.entry(index).or_default().channels.push_back(read);
+        self.catch_ups.want(ticket, reading);
         self.catch_up(index);
     }
 
@@ -203,15 +290,8 @@ impl Shard {
     /// Tells what somebody wanted to be shown, and goes on with what it wants next.
     pub(super) fn tell_read(&mut self, ticket: Ticket, reply: Reply) {
         self.tell(ticket, reply);
-        let index = ticket.connection.index;
-        let is_it =
-            |one: &CatchUp| matches!(one, CatchUp::Read { ticket: of, reading: None, .. } if *of == ticket);
-        if self.lines.slab.get_in_session(ticket.connection).is_some()
-            && let Some(line) = self.catch_ups.lines.get_mut(&index)
-            && line.channels.front().is_some_and(is_it)
-        {
-            line.channels.pop_front();
-            self.catch_up(index);
+        if self.lines.slab.get_in_session(ticket.connection).is_some() && self.catch_ups.note_read(ticket) {
+            self.catch_up(ticket.connection.index);
         }
     }
 
@@ -225,10 +305,9 @@ impl Shard {
     /// A connection has subscribed to a channel of which it has missed some, and is told some of that at once, or later.
     pub(super) fn begin_to_catch_up(&mut self, index: u32, channel: ChannelName, is_at_once: bool) {
         self.lines.slab.at(index).flags.set(Flags::CATCHING_UP);
-        let line = self.catch_ups.lines.entry(index).or_default();
-        line.channels.push_back(CatchUp::Channel { channel, told: None });
+        self.catch_ups.begin(index, channel, is_at_once);
         if is_at_once {
-            line.expect_piece(&self.lines.outbox);
+            self.expect_piece();
         }
     }
 
@@ -237,22 +316,16 @@ impl Shard {
         if !self.lines.slab.look(index).flags.has(Flags::CATCHING_UP) {
             return;
         }
-        let line = self.catch_ups.lines.get_mut(&index);
-        if let Some(line) = line.filter(|line| line.is_expected) {
-            line.is_expected = false;
+        let told = (!welcome.is_all()).then_some(welcome.position);
+        if self.catch_ups.note_piece(index, channel, told) {
             self.lines.outbox.expect_no_more(RECOVERY_PIECE_BYTES as usize);
         }
-        if welcome.is_all() {
-            self.catch_ups.remove(index, channel);
-        } else if let Some(line) = self.catch_ups.lines.get_mut(&index)
-            && let Some(told) = line.channels.iter_mut().find_map(|one| match one {
-                CatchUp::Channel { channel: of, told } if of == channel => Some(told),
-                CatchUp::Channel { .. } | CatchUp::Read { .. } => None,
-            })
-        {
-            *told = Some(welcome.position);
-        }
         self.catch_up(index);
+    }
+
+    /// Counts a piece when it is asked for, with all that it may have: this turn may ask for many before the first has come.
+    fn expect_piece(&self) {
+        self.lines.outbox.expect_made(RECOVERY_PIECE_BYTES as usize);
     }
 
     /// Asks for the next piece, if there is room for it, in a turn that has not written enough.
@@ -265,32 +338,18 @@ impl Shard {
         if !self.has_room_for_piece(self.lines.waiting(index)) {
             return false;
         }
-        let connection = self.lines.slab.id(index);
-        let CatchUps { lines, put_off } = &mut self.catch_ups;
-        let line = lines.get_mut(&index).filter(|line| !line.channels.is_empty());
-        let Some(line) = line else {
-            self.end_catching_up(index);
-            return false;
-        };
-        let front = &mut line.channels[0];
-        if is_enough {
-            if front.wants_something() {
-                put_off.enter(&mut line.place, index);
+        match self.catch_ups.go_on(index, is_enough) {
+            Next::Nothing => {
+                self.end_catching_up(index);
+                return false;
             }
-            return false;
-        }
-        match front {
-            CatchUp::Channel { channel, told } => {
-                let Some(position) = told.take() else { return false };
-                let channel = channel.clone();
-                line.expect_piece(&self.lines.outbox);
-                self.hub.catch_up(self.now, connection, &channel, Since::part(position));
+            Next::Wait => return false,
+            Next::Piece { channel, after } => {
+                self.expect_piece();
+                let connection = self.lines.slab.id(index);
+                self.hub.catch_up(self.now, connection, &channel, Since::part(after));
             }
-            CatchUp::Read { ticket, reading, .. } => {
-                let Some(reading) = reading.take() else { return false };
-                let ticket = *ticket;
-                self.ask_for(ticket, reading);
-            }
+            Next::Read { ticket, reading } => self.ask_for(ticket, reading),
         }
         true
     }
@@ -299,12 +358,9 @@ impl Shard {
     pub(super) fn continue_catching_up(&mut self) {
         let mut has_asked = false;
         while (!has_asked || !self.lines.outbox.has_made_enough())
-            && let Some(index) = self.catch_ups.put_off.next()
+            && let Some(index) = self.catch_ups.next_put_off()
         {
-            if let Some(line) = self.catch_ups.lines.get_mut(&index) {
-                line.place = None;
-                has_asked |= self.catch_up_unless(index, false);
-            }
+            has_asked |= self.catch_up_unless(index, false);
         }
     }
 
@@ -334,14 +390,68 @@ mod tests {
     use crate::model::ConnectionId;
 
     #[test]
+    fn a_connection_is_told_one_piece_after_the_other_and_one_channel_after_the_other() {
+        let (mut catch_ups, at) = (CatchUps::default(), |offset| Position { epoch: 1, offset });
+        let piece = |channel: &str, offset| Next::Piece { channel: name(channel), after: at(offset) };
+        catch_ups.begin(1, name("a"), true);
+        catch_ups.begin(1, name("b"), false);
+        assert_eq!(catch_ups.go_on(1, false), Next::Wait, "the owner is asked");
+        assert!(catch_ups.note_piece(1, &name("a"), Some(at(10))));
+        assert!(!catch_ups.note_piece(1, &name("b"), Some(at(7))), "this was none");
+        assert_eq!([catch_ups.go_on(1, false), catch_ups.go_on(1, false)], [piece("a", 10), Next::Wait]);
+        assert_eq!((catch_ups.told(1, &name("a")), catch_ups.told(1, &name("b"))), (None, Some(at(7))));
+        assert!(catch_ups.note_piece(1, &name("a"), None), "that was the last");
+        assert_eq!([catch_ups.go_on(1, false), catch_ups.go_on(1, false)], [piece("b", 7), Next::Wait]);
+        assert!(catch_ups.note_piece(1, &name("b"), None) && !catch_ups.note_piece(1, &name("b"), None));
+        assert_eq!([catch_ups.go_on(1, false), catch_ups.go_on(2, false)], [Next::Nothing, Next::Nothing]);
+    }
+
+    #[test]
+    fn what_a_connection_wants_to_be_shown_is_asked_once_and_behind_what_it_wanted_before() {
+        let mut catch_ups = CatchUps::default();
+        let [first, second] = [1, 2].map(ticket);
+        catch_ups.want(first, history("a"));
+        catch_ups.want(second, history("b"));
+        assert!(!catch_ups.note_read(first), "it has not been asked");
+        let next = Next::Read { ticket: first, reading: history("a") };
+        assert_eq!([catch_ups.go_on(1, false), catch_ups.go_on(1, false)], [next, Next::Wait]);
+        assert!(!catch_ups.note_read(second) && catch_ups.note_read(first) && !catch_ups.note_read(first));
+        let next = Next::Read { ticket: second, reading: history("b") };
+        assert_eq!(catch_ups.go_on(1, false), next);
+    }
+
+    #[test]
+    fn in_a_turn_that_has_written_enough_those_are_put_off_that_want_something_once_each() {
+        let mut catch_ups = CatchUps::default();
+        for index in [7, 8, 9] {
+            catch_ups.begin(index, name("a"), false);
+        }
+        // The third waits for its channel's owner.
+        for index in [7, 8, 7] {
+            catch_ups.note_piece(index, &name("a"), Some(Position { epoch: 1, offset: 1 }));
+        }
+        for index in [9, 8, 7, 8] {
+            assert_eq!(catch_ups.go_on(index, true), Next::Wait);
+        }
+        assert_eq!(catch_ups.next_put_off(), Some(8));
+        assert_eq!(catch_ups.go_on(8, true), Next::Wait, "this turn has written enough again");
+        assert_eq!([7, 8].map(Some), [(); 2].map(|()| catch_ups.next_put_off()));
+        assert!(catch_ups.next_put_off().is_none() && !catch_ups.has_more());
+        assert!(matches!(catch_ups.go_on(8, false), Next::Piece { .. }));
+    }
+
+    #[test]
     fn whoever_catches_up_no_more_waits_for_no_turn_however_often_it_comes_back() {
         let mut catch_ups = CatchUps::default();
         for _ in 0..3 {
-            let CatchUps { lines, put_off } = &mut catch_ups;
             for index in [7, 8, 7] {
-                put_off.enter(&mut lines.entry(index).or_default().place, index);
+                catch_ups.want(
+                    Ticket { connection: ConnectionId { index, generation: 1 }, token: 1 },
+                    history("a"),
+                );
+                catch_ups.go_on(index, true);
             }
-            assert_eq!(put_off.len(), 2);
+            assert_eq!(catch_ups.put_off.len(), 2);
             catch_ups.forget(7);
             assert!(catch_ups.has_more(), "the other stands there still");
             catch_ups.forget(8);
@@ -357,10 +467,17 @@ mod tests {
         CatchUp::Channel { channel: name(channel), told: told.map(|offset| Position { epoch: 1, offset }) }
     }
 
+    fn history(channel: &str) -> Reading {
+        Reading::History { channel: name(channel), since: None, limit: 1 }
+    }
+
+    fn ticket(token: u32) -> Ticket {
+        Ticket { connection: ConnectionId { index: 1, generation: 1 }, token }
+    }
+
     fn read(channel: &str, is_asked: bool) -> CatchUp {
-        let reading = Reading::History { channel: name(channel), since: None, limit: 1 };
-        let ticket = Ticket { connection: ConnectionId { index: 1, generation: 1 }, token: 1 };
-        CatchUp::Read { ticket, channel: name(channel), reading: (!is_asked).then_some(reading) }
+        let reading = (!is_asked).then(|| history(channel));
+        CatchUp::Read { ticket: ticket(1), channel: name(channel), reading }
     }
 
     #[test]
