@@ -397,13 +397,10 @@ const CIRCLES: &[(&str, &[&str])] = &[
     (
         "src/shard",
         &[
-            "accept",
             "answer",
             "asks",
-            "broker",
             "calls",
             "carrying",
-            "catch_up",
             "compression",
             "consults",
             "ending",
@@ -419,7 +416,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
             "proxied",
             "several",
             "shown",
-            "sleep",
             "sockets",
             "trails",
             "turn",

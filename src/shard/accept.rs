@@ -4,7 +4,7 @@ use std::net::{Shutdown, SocketAddr};
 
 use super::{
     acceptors::{Arrival, Failed, SHORTAGE_PAUSE_MS},
-    addresses::{AddressId, Entering},
+    addresses::{AddressId, Entering, address_full},
     connection::{Flags, NO_QUEUE},
     lines::Lines,
     room::Request,
@@ -194,10 +194,4 @@ impl Shard {
         let given = self.room.give(request);
         self.send_mesh(to, ShardMessage::GiveRoom { given });
     }
-}
-
-/// What the client is told whose address has too many.
-pub(super) fn address_full() -> Response {
-    let text = "too many connections from this address (limits.connections_per_address_max)";
-    Response::refused(429, "address_full", text)
 }

@@ -318,7 +318,8 @@ mod tests {
     fn every_accept_that_lands_is_put_in_flight_again() {
         let mut rig = Rig::new(1_000);
         assert_eq!((rig.arm(0, false), rig.arm(0, false)), (3 * EACH, 0));
-        let came = [0, 1, 2].map(|listener| rig.land(listener, None, 0).ok().expect("it has come"));
+        let came = [0, 1, 2]
+            .map(|listener| rig.land(listener, None, 0).unwrap_or_else(|failed| panic!("{failed:?}")));
         assert_eq!(
             came.map(|one| (one.is_admin, one.speaks_tls)),
             [(false, false), (true, false), (false, true)]

@@ -18,6 +18,7 @@ use crate::{
     limits::BUSY_ORIGINS_TOLD,
     mesh::{AddressCounts, BusyOrigin, CountedAddress},
     model::Passage,
+    wire::http1::Response,
 };
 
 /// Stands for an address in the table.
@@ -221,6 +222,12 @@ impl Drop for Addresses {
     fn drop(&mut self) {
         self.limit(0);
     }
+}
+
+/// What the client is told whose address has too many.
+pub(super) fn address_full() -> Response {
+    let text = "too many connections from this address (limits.connections_per_address_max)";
+    Response::refused(429, "address_full", text)
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{
+    disk::Storage,
     joint::Joint,
     nodes::Nodes,
     setup::{ShardSetup, descriptors_needed},
-    storage::Storage,
 };
 use crate::{
     app::{Handler, socketio::Io},

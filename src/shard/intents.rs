@@ -1,7 +1,7 @@
 //! Doing what handlers asked for.
 
 use super::{
-    catch_up::Reading, connection::Flags, consults::Asker, kinds::Ask, lines::Lines, outbox::Class,
+    behind::Reading, connection::Flags, consults::Asker, kinds::Ask, lines::Lines, outbox::Class,
     setup::Errand, turn::Shard,
 };
 use crate::{

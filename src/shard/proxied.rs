@@ -16,8 +16,7 @@ use std::net::SocketAddr;
 use rustc_hash::FxHashMap;
 
 use super::{
-    accept::address_full,
-    addresses::{AddressId, Entering},
+    addresses::{AddressId, Entering, address_full},
     answer::Outcome,
     connection::Flags,
     partial::Holder,

@@ -12,117 +12,17 @@
 //! file of glommio's; while such tasks live the executor runs them after each turn, and the shard, after a nap in the
 //! ring, sleeps where they are heard.
 
-use std::{
-    cell::RefCell,
-    io,
-    rc::Rc,
-    time::{Duration, Instant},
-};
-
-use glommio::task::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::{setup::ShardError, turn::Shard};
-use crate::{
-    app::guard::come_back,
-    limits::TICK_MS,
-    mesh::Bell,
-    ring::{Sleep, Sleeper, thread_cpu_us},
-};
+use crate::{app::guard::come_back, limits::TICK_MS, ring::Sleep};
 
 /// How long a shard with tasks waits in its ring, where they are not heard.
 const NAP: Duration = Duration::from_micros(500);
 /// How long an executor that should not have may have parked.
 const PARKED_MAX: Duration = Duration::from_secs(1);
-/// More completions in one turn than the kernel runs in one enter that is not told how many to expect.
-pub(super) const RUN_AT_ONCE: usize = 20;
-
 /// What holds up a shard whose executor does not come back to it.
 const TASKS: &str = "a task";
-
-/// How a shard rests.
-pub(super) struct Rest {
-    /// How long it looks for work before it sleeps.
-    spin: Duration,
-    /// Rung by tasks of the application.
-    bell: Rc<Bell>,
-    /// Completions handled in the turn before.
-    completions: usize,
-    /// Hears the ring while the shard sleeps on its executor; since it first did.
-    listener: Option<Listener>,
-    /// How long its thread has not rested, and when that is looked at again.
-    busy_us: u64,
-    clocked_ms: u64,
-}
-
-/// How often the time of a shard's thread is looked at, at most.
-const CLOCKED_MS: u64 = 100;
-
-/// A task that rings the shard's bell whenever the ring rings.
-struct Listener {
-    task: JoinHandle<()>,
-    /// Why it has ended.
-    failure: Rc<RefCell<Option<io::Error>>>,
-}
-
-impl Rest {
-    /// Of a shard that looks for work for so long before it sleeps, and is rung for by tasks with this bell.
-    pub(super) fn new(spin: Duration, bell: Rc<Bell>) -> Self {
-        Self { spin, bell, completions: 0, listener: None, busy_us: 0, clocked_ms: 0 }
-    }
-
-    /// So many completions have been handled in this turn.
-    pub(super) fn note_completions(&mut self, count: usize) {
-        self.completions = count;
-    }
-
-    /// Whether more of what was much is likely to have come meanwhile.
-    fn expects_more(&self) -> bool {
-        self.completions > RUN_AT_ONCE
-    }
-
-    /// How long the shard looks for work before it sleeps.
-    pub(super) fn spin(&self) -> Duration {
-        self.spin
-    }
-
-    /// How long the shard has been busy, in its own code and in the kernel; of one that looks for work before it sleeps, how long
-    /// its turns have been.
-    pub(super) fn busy_us(&mut self, now_ms: u64, turns_us: u64) -> u64 {
-        if now_ms >= self.clocked_ms {
-            self.busy_us = if self.spin.is_zero() { thread_cpu_us() } else { turns_us };
-            self.clocked_ms = now_ms + CLOCKED_MS;
-        }
-        self.busy_us
-    }
-
-    /// The shard ends.
-    pub(super) fn end(&mut self) {
-        if let Some(listener) = self.listener.take() {
-            listener.task.cancel();
-        }
-    }
-}
-
-impl Listener {
-    fn new(sleeper: Sleeper, bell: Rc<Bell>) -> Self {
-        let failure = Rc::new(RefCell::new(None));
-        let task = {
-            let failure = Rc::clone(&failure);
-            glommio::spawn_local(async move {
-                loop {
-                    let result = sleeper.sleep().await;
-                    let has_failed = result.is_err();
-                    *failure.borrow_mut() = result.err();
-                    bell.ring();
-                    if has_failed {
-                        return;
-                    }
-                }
-            })
-        };
-        Self { task: task.detach(), failure }
-    }
-}
 
 impl Shard {
     /// Submits what the turn has queued, and sleeps until there is something to do again.
@@ -132,9 +32,9 @@ impl Shard {
             self.let_tasks_run().await?;
         }
         if self.has_more() || self.lines.awaits_sends() || self.rest.expects_more() {
-            return self.submit(self.rest.completions);
+            return self.submit(self.rest.completions());
         }
-        if !self.rest.spin.is_zero() && self.spin()? {
+        if !self.rest.spin().is_zero() && self.spin()? {
             return Ok(());
         }
         let timeout = self.sleep_time();
@@ -153,7 +53,7 @@ impl Shard {
     /// Looks for work for some time; tells whether some has come.
     fn spin(&mut self) -> Result<bool, ShardError> {
         self.submit(0)?;
-        let until = Instant::now() + self.rest.spin;
+        let until = Instant::now() + self.rest.spin();
         loop {
             let ring = &mut self.lines.ring;
             if ring.has_task_work() {
@@ -186,13 +86,9 @@ impl Shard {
     }
 
     /// Hears the ring from now on while the shard does not sleep in it.
-    fn listen(&mut self) -> Result<&Listener, ShardError> {
-        let rest = &mut self.rest;
-        if rest.listener.is_none() {
-            let sleeper = self.lines.ring.sleeper().map_err(ShardError::Ring)?;
-            rest.listener = Some(Listener::new(sleeper, Rc::clone(&rest.bell)));
-        }
-        Ok(rest.listener.as_ref().expect("made above"))
+    fn listen(&mut self) -> Result<(), ShardError> {
+        let ring = &mut self.lines.ring;
+        self.rest.listen(|| ring.sleeper()).map_err(ShardError::Ring)
     }
 
     /// Lets the bell be heard; tells whether what came before has left something to do.
@@ -225,14 +121,15 @@ impl Shard {
             return Ok(());
         }
         // No task has run since the shard looked for what they had left.
-        self.rest.bell.silence();
+        self.rest.bell().silence();
         if self.lines.ring.prepare_sleep(timeout - NAP).map_err(ShardError::Ring)? {
             self.pulse.attendance().leave();
-            self.rest.bell.wait().await;
+            self.rest.bell().wait().await;
             come_back(&self.pulse, TASKS);
             self.lines.ring.finish_sleep();
         }
-        match self.listen()?.failure.take() {
+        self.listen()?;
+        match self.rest.take_failure() {
             Some(failure) => Err(ShardError::Sleep(failure)),
             None => Ok(()),
         }
@@ -287,25 +184,12 @@ mod tests {
         ring::{Doorbell, Errno},
         shard::{
             consults::{Asker, Consults},
+            disk::tests::all_synced,
             setup::StorageSetup,
             simulated::{Common, Shards},
-            storage::tests::all_synced,
         },
         storage::{Folder, await_that},
     };
-
-    #[test]
-    fn a_shard_that_spins_is_busy_in_its_turns_and_is_looked_at_once_in_a_while() {
-        let mut rest = Rest::new(Duration::from_micros(50), Rc::default());
-        assert_eq!(rest.busy_us(7, 300), 300);
-        assert_eq!(rest.busy_us(7 + CLOCKED_MS - 1, 400), 300, "that is what it was");
-        assert_eq!(rest.busy_us(7 + CLOCKED_MS, 400), 400);
-        assert!(!rest.expects_more());
-        rest.note_completions(RUN_AT_ONCE);
-        assert!(!rest.expects_more(), "the kernel has run all there were");
-        rest.note_completions(RUN_AT_ONCE + 1);
-        assert!(rest.expects_more());
-    }
 
     /// How long the first of two shards sleeps, and a connection of it, when this has happened.
     fn sleeps(what: impl FnOnce(&mut Shard, u32)) -> u64 {

@@ -12,7 +12,7 @@ use crate::{
     model::{Arguments, ChannelName, CloseReason, Issuer, ShardId, SocketId, Transport},
     ring::SendBytes,
     session::Outlet,
-    shard::{catch_up::Reading, kinds::Ask, outbox::Class},
+    shard::{behind::Reading, kinds::Ask, outbox::Class},
     wire::{
         engineio::{self, Packet},
         socketio::{self, AckHead, EventHead},
