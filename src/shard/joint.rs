@@ -184,6 +184,7 @@ mod tests {
         hub.handle_broker(at(10), 0, BrokerNews::Begun);
         hub.handle_broker(at(10), 0, BrokerNews::Up);
         joint.look(&hub, at(10));
+        assert!(joint.is_there(&hub, at(10 + 2 * BROKER_SILENCE_MS)), "however long ago it was looked at");
         hub.handle_broker(at(20), 0, BrokerNews::Down);
         joint.look(&hub, at(30));
         assert!(joint.is_there(&hub, at(10 + BROKER_SILENCE_MS - 1)));
