@@ -36,9 +36,11 @@ function find(main, listen) {
     import(url).then(found, () => {});
   });
   setImmediate(() => {
-    if (require.main === undefined) return;
+    // `require.main` is what it was when this file was loaded, which is before the program.
+    const { mainModule } = process;
+    if (mainModule === undefined) return;
     main.close();
-    found(require.main.exports);
+    found(mainModule.exports);
   });
 }
 
