@@ -315,3 +315,6 @@ export const scripts = {
     return { heard: logs(ann, bob), log, code };
   },
 };
+
+// In the other module system.
+scripts['recovery.mjs'] = scripts['recovery.js'];
