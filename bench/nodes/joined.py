@@ -11,6 +11,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "bench"))
+import resp  # noqa: E402
 import serving  # noqa: E402
 
 BODY = "x" * 100
@@ -21,6 +22,20 @@ def frame(text):
     data = text.encode()
     head = struct.pack("!BB4x", 0x81, 0x80 | len(data)) if len(data) < 126 else struct.pack("!BBH4x", 0x81, 0xFE, len(data))
     return head + data
+
+
+def connected(address):
+    sock = socket.create_connection(address)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def read_to(sock, mark):
+    """What comes until this has."""
+    told = b""
+    while mark not in told:
+        told += sock.recv(4096)
+    return told
 
 
 class Process:
@@ -73,15 +88,12 @@ class Node(Process):
         self.process, self.address, _ = serving.start(program, *settings)
 
     def connect(self, target="/ws"):
-        sock = socket.create_connection(self.address)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = connected(self.address)
         sock.sendall(
             b"GET " + target.encode() + b" HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += sock.recv(4096)
+        head = read_to(sock, b"\r\n\r\n")
         assert b" 101 " in head, head
         return sock
 
@@ -130,13 +142,7 @@ class Relay(Process):
         self.port = int(self.process.stdout.readline())
 
     def connect(self):
-        sock = socket.create_connection(("127.0.0.1", self.port))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock
-
-
-def command(*words):
-    return (f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)).encode()
+        return connected(("127.0.0.1", self.port))
 
 
 class Bare:
@@ -144,7 +150,7 @@ class Bare:
 
     # Two who follow; and the word before a message.
     ack, push = b":2\r\n", b"$7\r\nmessage"
-    publication = command("XADD", "kept", "MAXLEN", "~", "1000", "*", "d", BODY) + command("PUBLISH", "c", BODY)
+    publication = resp.command("XADD", "kept", "MAXLEN", "~", "1000", "*", "d", BODY) + resp.command("PUBLISH", "c", BODY)
 
     @staticmethod
     def connect(node):
@@ -153,10 +159,8 @@ class Bare:
     @classmethod
     def follow(cls, node):
         sock = node.connect()
-        sock.sendall(command("SUBSCRIBE", "c"))
-        told = b""
-        while b"subscribe" not in told:
-            told += sock.recv(4096)
+        sock.sendall(resp.command("SUBSCRIBE", "c"))
+        read_to(sock, b"subscribe")
         return sock
 
 
@@ -175,9 +179,7 @@ class Channel:
         sock = node.connect()
         # Until the node has found its Redis this waits.
         sock.sendall(frame('{"id":1,"subscribe":{"channel":"c"}}'))
-        told = b""
-        while cls.ack not in told:
-            told += sock.recv(4096)
+        told = read_to(sock, cls.ack)
         assert b'"error"' not in told, told
         return sock
 
@@ -190,10 +192,9 @@ class Events:
 
     @staticmethod
     def connect(node):
-        sock, told = node.connect("/socket.io/?EIO=4&transport=websocket"), b""
+        sock = node.connect("/socket.io/?EIO=4&transport=websocket")
         sock.sendall(frame("40"))
-        while b"40{" not in told:
-            told += sock.recv(4096)
+        read_to(sock, b"40{")
         return sock
 
     follow = connect
