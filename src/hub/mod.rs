@@ -233,7 +233,7 @@ impl Hub {
             Message::Joined { join, result } => self.handle_joined(join, result),
             Message::Leave { channel } => self.handle_leave(from, &channel),
             Message::Deliver(publication) => self.handle_deliver(from, publication),
-            Message::AskReceipt { number, channel } => self.give_receipt(from, number, channel),
+            Message::AskReceipt { number, channel } => self.give_receipt(from, number, &channel),
             Message::Receipt { origin, number, channel } => {
                 self.take_receipt((origin, from), number, &channel);
             }

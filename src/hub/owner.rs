@@ -36,21 +36,8 @@ impl Hub {
             self.send(owner, Message::Publish { channel, payload, ticket });
             return None;
         }
-        if self.brokered.is_some() {
-            self.hand_to_broker(owner, channel, payload, ticket);
-            return None;
-        }
-        let receipt = payload.receipt();
-        if self.is_of_strangers(&channel, &payload) {
-            self.give_receipt_of(receipt, &channel, false);
-            return None;
-        }
-        let result = self.stamp(now, &channel, payload);
-        self.give_receipt_of(receipt, &channel, result.is_ok());
-        if let Some(ticket) = ticket {
-            self.answer_of(&channel, owner, Message::Published { ticket, result }, result.is_err());
-        }
-        self.waiting_for(&channel)
+        let is_stamped = self.handle_publish(now, owner, &channel, payload, ticket);
+        is_stamped.then(|| self.waiting_for(&channel)).flatten()
     }
 
     /// Reads history, here or at the channel's owner; [`Output::History`] follows.
@@ -72,6 +59,7 @@ impl Hub {
         }
     }
 
+    /// Publishes on a channel of this shard, for one that may be another; whether it has been, or has been refused, here.
     pub(super) fn handle_publish(
         &mut self,
         now: Now,
@@ -79,19 +67,22 @@ impl Hub {
         channel: &ChannelName,
         payload: Payload,
         ticket: Option<Ticket>,
-    ) {
+    ) -> bool {
         if self.brokered.is_some() {
-            return self.hand_to_broker(from, channel.clone(), payload, ticket);
+            self.hand_to_broker(from, channel.clone(), payload, ticket);
+            return false;
         }
         let receipt = payload.receipt();
         if self.is_of_strangers(channel, &payload) {
-            return self.give_receipt_of(receipt, channel, false);
+            self.give_receipt_of(receipt, channel, false);
+            return false;
         }
         let result = self.stamp(now, channel, payload);
         self.give_receipt_of(receipt, channel, result.is_ok());
         if let Some(ticket) = ticket {
             self.answer_of(channel, from, Message::Published { ticket, result }, result.is_err());
         }
+        true
     }
 
     pub(super) fn handle_join(

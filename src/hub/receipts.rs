@@ -165,18 +165,14 @@ impl Hub {
     /// channel.
     pub fn ask_receipt(&mut self, owner: ShardId, number: u64, channel: ChannelName) {
         match owner == self.settings.shard {
-            true => self.give_receipt(owner, number, channel),
+            true => self.give_receipt(owner, number, &channel),
             false => self.send(owner, Message::AskReceipt { number, channel }),
         }
     }
 
     /// Gives every shard a receipt, this one as well.
-    pub(super) fn give_receipt(&mut self, origin: ShardId, number: u64, channel: ChannelName) {
-        let me = self.settings.shard;
-        for to in me.others(self.settings.shards) {
-            self.send(to, Message::Receipt { origin, number, channel: channel.clone() });
-        }
-        self.take_receipt((origin, me), number, &channel);
+    pub(super) fn give_receipt(&mut self, origin: ShardId, number: u64, channel: &ChannelName) {
+        self.give_receipt_but(&ShardSet::default(), (origin, number), channel);
     }
 
     /// Gives the receipt that a publication itself asks for, if it does. The shards that it was delivered to have it by that.
@@ -186,10 +182,14 @@ impl Hub {
         channel: &ChannelName,
         was_delivered: bool,
     ) {
-        let Some((origin, number)) = asked else { return };
-        let me = self.settings.shard;
+        let Some(asked) = asked else { return };
         let stream = self.stream_of(channel).filter(|_| was_delivered);
         let told: ShardSet = stream.into_iter().flat_map(|stream| stream.shards()).collect();
+        self.give_receipt_but(&told, asked, channel);
+    }
+
+    fn give_receipt_but(&mut self, told: &ShardSet, (origin, number): (ShardId, u64), channel: &ChannelName) {
+        let me = self.settings.shard;
         for to in me.others(self.settings.shards).filter(|to| !told.contains(*to)) {
             self.send(to, Message::Receipt { origin, number, channel: channel.clone() });
         }
