@@ -206,9 +206,7 @@ impl Way {
             self.bell.ring();
         }
     }
-}
 
-impl Way {
     /// Waits until the roll has not named a node at two looks: one that a broker without memory has forgotten says so again between
     /// them.
     async fn struck_off(&self, node: NodeId) -> Result<NodeAnswer, NoAnswer> {
