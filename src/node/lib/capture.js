@@ -19,11 +19,14 @@ const { listen } = http.Server.prototype;
 const owners = new WeakMap();
 /** The arguments of calls to `listen` that wait for the end of the turn. */
 const waiting = new WeakMap();
+/** Whether any was called. */
+let isAsked = false;
 
 /** Makes every HTTP server ask before it listens. */
 function install() {
   if (http.Server.prototype.listen !== listen) return;
   http.Server.prototype.listen = function listenWhereItBelongs(...args) {
+    isAsked = true;
     const asked = addressAsked(args);
     if (asked === undefined && owners.has(this)) {
       throw unsupported('a Unix socket or file descriptor for clients', 'listen on a port; Roadstead\'s own server.listen may name a Unix socket');
@@ -124,4 +127,9 @@ function tellOrigin({ socket, headers }) {
   }
 }
 
-module.exports = { claim, install };
+/** Whether the program has asked any HTTP server to listen. */
+function hasAsked() {
+  return isAsked;
+}
+
+module.exports = { claim, hasAsked, install };

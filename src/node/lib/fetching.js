@@ -5,9 +5,9 @@
 // does, on the export's `port` and `hostname`.
 'use strict';
 
-const { Server } = require('node:http');
 const { Readable } = require('node:stream');
 const { pipeline } = require('node:stream/promises');
+const { hasAsked } = require('./capture.js');
 
 /** As with Bun. */
 const PORT = 3000;
@@ -20,15 +20,9 @@ let exported;
  * loaded by `require`. `listen(port, hostname)` is called if nothing listens by then.
  */
 function find(main, listen) {
-  const asks = Server.prototype.listen;
-  let listens = false;
-  Server.prototype.listen = function listenAndTell(...args) {
-    listens = true;
-    return asks.apply(this, args);
-  };
   const found = (module) => {
     exported = [module?.default, module, module?.default?.default].find((one) => typeof one?.fetch === 'function');
-    if (exported !== undefined && !listens) listen(Number(exported.port ?? process.env.PORT ?? PORT), exported.hostname);
+    if (exported !== undefined && !hasAsked()) listen(Number(exported.port ?? process.env.PORT ?? PORT), exported.hostname);
   };
   main.once('message', (url) => {
     main.close();
