@@ -1,5 +1,6 @@
-// Lets connections through to a port, those that open a session ten milliseconds late, and says on which port it listens.
-// The server that the tests of socket.io-client bring takes so long to let anybody in, and some of them count on that.
+// Lets connections through to a port, and says on which port it listens. Those that open a session are ten milliseconds late, for
+// so long takes the server that the tests of socket.io-client bring to let anybody in; those of a WebSocket that is to take over
+// from polling a hundred, for so long takes npm's server to let the poll go that the client waits for then. Some tests count on that.
 
 import { connect, createServer } from 'node:net';
 
@@ -14,7 +15,13 @@ const server = createServer((near) => {
       far.on('close', () => near.destroy());
       far.write(first);
       near.pipe(far).pipe(near);
-    }, first.includes('sid=') ? 0 : 10);
+    }, lateness(first));
   });
 });
+
+function lateness(request) {
+  if (!request.includes('sid=')) return 10;
+  return request.includes('transport=websocket') ? 100 : 0;
+}
+
 server.listen(0, '127.0.0.1', () => console.log(server.address().port));
