@@ -419,7 +419,6 @@ const CIRCLES: &[(&str, &[&str])] = &[
             "sockets",
             "trails",
             "turn",
-            "uploads",
             "verifying",
         ],
     ),

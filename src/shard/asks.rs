@@ -149,11 +149,11 @@ impl Shard {
     fn is_ahead(&mut self, issuer: Issuer, kind: Kind<'_>) -> bool {
         let Asks { trails, ways, era, look, lease, .. } = &mut self.asks;
         let Some(trail) = trails.get_mut(&issuer) else { return false };
-        let (hub, sockets) = (&self.hub, &self.sockets);
+        let (hub, engines) = (&self.hub, &self.engines);
         trail.pass(*era);
         // In a burst of publications that is found out once for each look, and not for each of them.
         if trail.is_stale(*look) || !kind.is_publication() {
-            trail.forget_here(hub, sockets);
+            trail.forget_here(hub, engines);
             trail.forget(self.id, ways);
         }
         trail.forget_sent(self.id, ways);
@@ -185,9 +185,9 @@ impl Shard {
     pub(super) fn release_asks(&mut self) -> bool {
         self.asks.look += 1;
         self.reach_marks();
-        if self.hub.has_told_all() && !self.sockets.is_commanding() {
+        if self.hub.has_told_all() && !self.engines.is_commanding() {
             self.asks.era += 1;
-            if self.peers.are_none() && self.sockets.joins.are_none() {
+            if self.peers.are_none() && self.engines.joins.are_none() {
                 self.asks.trails.clear();
                 self.asks.trails.shrink_to(TRAILS_KEPT);
             }
@@ -197,7 +197,7 @@ impl Shard {
             return false;
         }
         let mut has_done = false;
-        let was_running = std::mem::replace(&mut self.sockets.runs_orders, true);
+        let was_running = std::mem::replace(&mut self.engines.runs_orders, true);
         for issuer in self.asks.held.issuers() {
             while let Some(held) = self.asks.held.lend(issuer) {
                 let kind = held.ask.kind(self.id);
@@ -212,7 +212,7 @@ impl Shard {
                 has_done = true;
             }
         }
-        self.sockets.runs_orders = was_running;
+        self.engines.runs_orders = was_running;
         self.run_orders();
         self.asks.is_fresh |= has_done;
         has_done
@@ -272,14 +272,14 @@ impl Shard {
 
     /// Notes that somebody puts a socket into rooms.
     pub(super) fn note_joining(&mut self, issuer: Issuer, index: u32) {
-        if self.sockets.joins.has(index) {
+        if self.engines.joins.has(index) {
             self.asks.trail(issuer).note_here(Asked::Joining(index));
         }
     }
 
     /// Notes that somebody has put sockets into rooms.
     pub(super) fn note_joins(&mut self, issuer: Issuer) {
-        let number = self.sockets.joins.begun();
+        let number = self.engines.joins.begun();
         self.asks.trail(issuer).note_here(Asked::Joins(number));
     }
 
@@ -369,7 +369,7 @@ impl Shard {
         *swept_ms = now_ms;
         trails.retain(|_, trail| {
             trail.pass(*era);
-            trail.forget_here(&self.hub, &self.sockets);
+            trail.forget_here(&self.hub, &self.engines);
             trail.forget(self.id, ways);
             !trail.is_over(self.id, ways)
         });

@@ -46,17 +46,14 @@ impl Shard {
         }
         let flags = self.lines.slab.look(index).flags;
         match flags.has(Flags::PAUSED_FULL) || flags.has(Flags::SLOW) {
-            true => drop(self.sockets.awaiting_room.insert(index, room)),
+            true => self.bodies.await_room(index, room),
             false => (room.0)(true),
         }
     }
 
     /// Tells whoever waits for room on a connection whether there is any, or nobody to read what would come.
     pub(super) fn tell_room(&mut self, index: u32, is_there: bool) {
-        // Mostly nobody waits for any.
-        if !self.sockets.awaiting_room.is_empty()
-            && let Some(room) = self.sockets.awaiting_room.remove(&index)
-        {
+        if let Some(room) = self.bodies.take_room(index) {
             (room.0)(is_there);
         }
     }

@@ -24,7 +24,7 @@ impl Shard {
         let (moment, mark) = (self.moment(), self.intents.mark());
         let peer = peer(&self.lines, &self.addresses, &self.hub, &self.gate, index);
         let before = self.intents.speak_for(peer.connection.into());
-        let speaking = self.sockets.io.orders().speak_for(peer.connection);
+        let speaking = self.engines.io.orders().speak_for(peer.connection);
         let mut cx = Context::new(moment, &mut self.intents).under(&self.foundation.rules);
         let outcome = guarded(call, || function(&mut *self.handler, &mut cx, &peer));
         drop(speaking);
@@ -57,7 +57,7 @@ impl Shard {
                 }
                 Some(Call::Run(function)) => self.call("a function of another thread", |_, cx| function(cx)),
                 Some(Call::RunSocketio(function)) => {
-                    guarded("a function of another thread", || function(&self.sockets.io));
+                    guarded("a function of another thread", || function(&self.engines.io));
                 }
                 None => return,
             }

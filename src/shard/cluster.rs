@@ -70,11 +70,11 @@ impl Shard {
                     Some(asker) => self.tell_of_nodes(asker, answers, missing),
                     None => {
                         let news = ClusterNews::Answered { token, answers, missing };
-                        self.sockets.io.cluster_said(news);
+                        self.engines.io.cluster_said(news);
                     }
                 }
             }
-            news => self.sockets.io.cluster_said(news),
+            news => self.engines.io.cluster_said(news),
         }
     }
 

@@ -27,7 +27,7 @@ impl Shard {
     /// The form in which the answer to a request goes.
     pub(super) fn coding_for(&self, request: &Request<'_>) -> Coding {
         let is_on = match self.is_for_engine(request) {
-            true => self.sockets.io.settings().http_compression,
+            true => self.engines.io.settings().http_compression,
             false => self.lines.compression.forms().answers.gzip,
         };
         if is_on { Coding::of(request) } else { Coding::Fixed }

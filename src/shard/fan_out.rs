@@ -155,11 +155,10 @@ impl Shard {
                     let around = &mut Surroundings {
                         lines: &mut self.lines,
                         report: &mut self.report,
-                        ended: &mut self.ended_engines,
                         queue_bytes_max: self.limits.send_queue_bytes_max as usize,
                         now: self.now,
                     };
-                    self.sockets.fan_out(&fanout, subscribers, around);
+                    self.engines.fan_out(&fanout, subscribers, around);
                     continue;
                 }
                 if fanout.gap && transport == Transport::WebSocket {
@@ -192,7 +191,7 @@ impl Shard {
         }
         if self.hub.has_handed_out_all() {
             self.lines.compression.end_fan_out();
-            self.sockets.end_fan_out();
+            self.engines.end_fan_out();
             self.fanout.kept.clear();
             self.severals.end_fan_out();
         }
@@ -205,7 +204,7 @@ impl Shard {
         }
         let FanoutScratch { room, small_bytes, large_bytes, .. } = self.fanout;
         let large_bytes = if self.lines.has_much_left_over() { 0 } else { large_bytes };
-        let whole = self.sockets.whole();
+        let whole = self.engines.whole();
         (room > 0).then_some(FanoutLimit {
             subscribers: room,
             small_bytes,
@@ -220,12 +219,11 @@ impl Shard {
         let around = &mut Surroundings {
             lines: &mut self.lines,
             report: &mut self.report,
-            ended: &mut self.ended_engines,
             queue_bytes_max: self.limits.send_queue_bytes_max as usize,
             now: self.now,
         };
-        self.sockets.fan_out_by_rooms(&self.hub, around);
-        for (session, reason) in std::mem::take(&mut self.ended_engines) {
+        self.engines.fan_out_by_rooms(&self.hub, around);
+        for (session, reason) in self.engines.take_ended() {
             self.end_engine(session, reason);
         }
     }

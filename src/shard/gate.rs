@@ -246,7 +246,7 @@ impl Shard {
         mut response: Response,
         exchange: Exchange,
     ) -> Outcome {
-        response.fields.push_str(&self.sockets.origins().check(request).unwrap_or_default());
+        response.fields.push_str(&self.engines.origins().check(request).unwrap_or_default());
         self.put_response(index, response, exchange)
     }
 
@@ -267,7 +267,7 @@ impl Shard {
         {
             return Some(Cow::Owned(token.into_owned().into_bytes()));
         }
-        let is_wanted = tokens.cookie && self.sockets.origins().trusts_cookies(request);
+        let is_wanted = tokens.cookie && self.engines.origins().trusts_cookies(request);
         if is_wanted { cookie(request).map(Cow::Borrowed) } else { None }
     }
 
@@ -399,7 +399,7 @@ impl Shard {
         for connection in revoked {
             self.shut_out(connection, CloseReason::Revoked);
         }
-        for socket in self.sockets.io.revoked(revocation) {
+        for socket in self.engines.io.revoked(revocation) {
             self.shut_out_socket(socket, CloseReason::Revoked);
         }
     }

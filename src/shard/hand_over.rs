@@ -75,7 +75,7 @@ impl Shard {
         };
         let mut refusal = refusal;
         if !self.lines.slab.look(index).flags.has(Flags::ADMIN) {
-            refusal.fields.push_str(&self.sockets.origins().check(request).unwrap_or_default());
+            refusal.fields.push_str(&self.engines.origins().check(request).unwrap_or_default());
         }
         self.put_response(index, refusal, exchange)
     }

@@ -42,7 +42,7 @@ impl Shard {
     /// The connection over which a client publishes. A Socket.IO client that polls has one for each request.
     fn connection_of(&self, client: ConnectionId) -> Option<ConnectionId> {
         let Some(socket) = SocketId::index_of(client.index) else { return Some(client) };
-        self.sockets.connection_of(socket).map(|connection| self.lines.slab.id(connection))
+        self.engines.connection_of(socket).map(|connection| self.lines.slab.id(connection))
     }
 
     /// Reads those on that were held back, once half of what may wait has left, and half of what they ask has had its turn.

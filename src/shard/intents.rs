@@ -204,7 +204,7 @@ impl Shard {
     /// Tells the handler what it asked for on behalf of a connection, unless that has ended since.
     pub(super) fn tell(&mut self, ticket: Ticket, reply: Reply) {
         if ticket.connection.index == ConnectionId::APPLICATION {
-            return self.sockets.io.channel_answered(ticket, reply);
+            return self.engines.io.channel_answered(ticket, reply);
         }
         if ticket.connection.index == ConnectionId::NODE {
             return self.take_answer_for_node(ticket, reply);

@@ -14,7 +14,7 @@ impl Shard {
         report.handler_panics_total = panics();
         self.hub.report(&mut report);
         self.lines.report(&mut report);
-        self.sockets.report(&mut report);
+        self.engines.report(&mut report);
         self.report_cluster(&mut report);
         if let Some(notices) = &self.notices {
             let [delivered, dropped, failures] = notices.counted();

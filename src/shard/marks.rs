@@ -210,16 +210,16 @@ impl Shard {
             if passed.origin != passed.mark.way {
                 return true;
             }
-            passed.stage = Stage::Selecting(self.sockets.commanding().unwrap_or(0));
+            passed.stage = Stage::Selecting(self.engines.commanding().unwrap_or(0));
         }
         if let Stage::Selecting(number) = passed.stage {
-            if !self.sockets.has_selected(number) {
+            if !self.engines.has_selected(number) {
                 return false;
             }
-            passed.stage = Stage::Joining(self.sockets.joins.begun());
+            passed.stage = Stage::Joining(self.engines.joins.begun());
         }
         let Stage::Joining(number) = passed.stage else { return false };
-        self.sockets.joins.have_ended(number)
+        self.engines.joins.have_ended(number)
     }
 }
 

@@ -17,6 +17,7 @@ mod answer;
 mod asks;
 mod behind;
 mod bit_by_bit;
+mod bodies;
 mod broker;
 mod calls;
 mod carried;

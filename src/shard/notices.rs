@@ -98,15 +98,15 @@ impl Shard {
     }
 
     fn socket_visitor(&self, socket: SocketId, namespace: NamespaceId) -> Box<Visitor> {
-        let (connection, address) = self.sockets.whereabouts(socket);
+        let (connection, address) = self.engines.whereabouts(socket);
         let record = connection.map(|index| self.lines.slab.look(index));
         let here = record.and_then(|record| record.peer_address(self.addresses.get(record.address)));
-        let namespace = self.sockets.io.namespace_name(namespace);
+        let namespace = self.engines.io.namespace_name(namespace);
         Box::new(Visitor {
             client: socket.to_string().into(),
             transport: "socket.io",
             namespace: Some((*namespace).into()),
-            user: self.sockets.io.user_of(socket),
+            user: self.engines.io.user_of(socket),
             address: here.or(address).map(|address| address.ip()),
         })
     }

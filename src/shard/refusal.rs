@@ -64,7 +64,7 @@ impl Shard {
                 (None, None) => ANY_PAGE.into(),
                 (origin, _) => {
                     let host = self.host_passed_on(index, arrived).or_else(|| field_in(arrived, "host"));
-                    self.sockets.origins().fields(origin, host).unwrap_or_default()
+                    self.engines.origins().fields(origin, host).unwrap_or_default()
                 }
             },
         }

@@ -35,7 +35,7 @@ use super::{
     peers::Peers,
     room::Room,
     setup::{ShardError, ShardSetup},
-    sockets::Sockets,
+    sockets::Engines,
     turn::Shard,
 };
 use crate::{
@@ -197,7 +197,7 @@ impl Shard {
 
     /// Generations that no connection, socket or session has had.
     fn next_generations(&self) -> [u32; 3] {
-        let [sockets, sessions] = self.sockets.next_generations();
+        let [sockets, sessions] = self.engines.next_generations();
         [self.lines.slab.next_generation(), sockets, sessions]
     }
 
@@ -218,7 +218,7 @@ impl Shard {
             connections_limit: self.foundation.connections_limit,
             pulse: self.pulse,
             address_counts: self.addresses.counts(),
-            handshake_counts: self.sockets.handshakes(),
+            handshake_counts: self.engines.handshakes(),
             limits: self.limits,
             tokens,
             user_counts,
@@ -240,7 +240,7 @@ impl Shard {
             access: self.access_log.settings(),
             hosts: self.hosts,
             proxies: self.addresses.proxies().clone(),
-            socketio: self.sockets.io.settings().clone(),
+            socketio: self.engines.io.settings().clone(),
             epoch_seed: self.foundation.epoch_seed,
             hash_seed: self.foundation.hash_seed,
             restarts_max: 0,
@@ -251,8 +251,8 @@ impl Shard {
         };
         self.rest.end();
         end_lines(self.lines, is_ring_broken);
-        let kept = (self.handler, self.hub, self.intents);
-        end_application(setup.shard, self.sockets, kept);
+        let kept = (self.handler, self.hub, self.intents, self.bodies);
+        end_application(setup.shard, self.engines, kept);
         Inheritance {
             setup,
             foundation: self.foundation,
@@ -281,7 +281,7 @@ impl Shard {
         shard.gate.inherit(left.revoked);
         shard.lines.slab.go_on_from(connections);
         shard.lines.count_starved_from(left.starved_total);
-        shard.sockets.go_on_from([sockets, sessions]);
+        shard.engines.go_on_from([sockets, sessions]);
         // Answers that were for what it was are not taken for answers to what it is.
         shard.asks = Asks::new(id, shard.peers.shards(), restarts << 40);
         (shard.room, shard.acceptors) = (left.room, left.acceptors);
@@ -318,10 +318,10 @@ impl Shard {
 }
 
 /// Drops the application, with what it was served by; what it keeps may panic when it is dropped.
-fn end_application<T>(shard: ShardId, sockets: Sockets, kept: T) {
+fn end_application<T>(shard: ShardId, engines: Engines, kept: T) {
     let end = move || {
-        sockets.io.end();
-        drop((kept, sockets));
+        engines.io.end();
+        drop((kept, engines));
     };
     if let Err(again) = caught(end) {
         error!(shard = shard.0, "what the application kept panicked: {}", again.what);

@@ -16,8 +16,8 @@ impl Shard {
         self.messages.settings.message_bytes_max = self.limits.message_bytes_max.into();
         self.messages.settings.fragments_max = self.limits.message_fragments_max;
         self.foundation.rules = Arc::new(AccessRules::new(live.policy.clone(), &live.publish_keys));
-        self.sockets.io.obey(&self.foundation.rules);
-        self.sockets.change_settings(live);
+        self.engines.io.obey(&self.foundation.rules);
+        self.engines.change_settings(live);
         self.lines.change_limits(&self.limits, self.peers.shards());
         self.hub.change_limits(&self.limits);
         self.hub.change_retention(live.retentions.clone());

@@ -53,7 +53,7 @@ impl Shard {
     /// How long a packet with attachments may take: it comes in several messages or requests, so its rate cannot be
     /// looked at in between. No time, where no rate is asked for.
     fn packet_timeout_ms(&self) -> Option<u64> {
-        let bytes_max = u64::from(self.sockets.io.settings().max_http_buffer_size);
+        let bytes_max = u64::from(self.engines.io.settings().max_http_buffer_size);
         let most_ms = (bytes_max * 1000).checked_div(self.limits.message_bytes_per_second_min.into())?;
         Some(u64::from(self.limits.message_timeout_ms) + most_ms)
     }

@@ -27,7 +27,7 @@ const TASKS: &str = "a task";
 impl Shard {
     /// Submits what the turn has queued, and sleeps until there is something to do again.
     pub(super) async fn rest(&mut self) -> Result<(), ShardError> {
-        let has_tasks = self.sockets.io.has_tasks();
+        let has_tasks = self.engines.io.has_tasks();
         if has_tasks {
             self.let_tasks_run().await?;
         }
@@ -149,7 +149,7 @@ impl Shard {
         }
         let end_ms = self.now.monotonic_ms + wait_ms;
         let deadlines = [
-            self.sockets.next_ms(end_ms),
+            self.engines.next_ms(end_ms),
             self.partial.next_ms(),
             self.lines.next_watch_ms(),
             self.lines.secrets.shaking.next_stall_ms(),
@@ -164,7 +164,7 @@ impl Shard {
             wait_ms = wait_ms.min(until(at));
         }
         let wait = Duration::from_millis(wait_ms);
-        match self.sockets.io.next_deadline() {
+        match self.engines.io.next_deadline() {
             Some(at) => wait.min(at.saturating_duration_since(Instant::now())),
             None => wait,
         }

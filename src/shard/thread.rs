@@ -71,7 +71,7 @@ async fn run(
         left.spare(&mut storage.found);
     }
     let mut shard = Shard::new(setup, (ring, hub, peers), handler(), foundation);
-    shard.sockets.name_as_nobody_before();
+    shard.engines.name_as_nobody_before();
     shard.begin_storage(storage);
     shard.begin_broker(broker);
     shard.begin_cluster(cluster);

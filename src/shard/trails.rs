@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::{
     kinds::{Change, Kind},
-    sockets::Sockets,
+    sockets::Engines,
     touched::Touched,
     ways::{Reach, Ways},
 };
@@ -90,19 +90,19 @@ impl Trail {
     }
 
     /// Forgets what has taken effect on this shard.
-    pub(super) fn forget_here(&mut self, hub: &Hub, sockets: &Sockets) {
+    pub(super) fn forget_here(&mut self, hub: &Hub, engines: &Engines) {
         self.here.retain_mut(|asked| {
             if let Asked::Selection(number) = asked
-                && sockets.has_selected(*number)
+                && engines.has_selected(*number)
             {
                 // It may have put sockets into rooms.
-                *asked = Asked::Joins(sockets.joins.begun());
+                *asked = Asked::Joins(engines.joins.begun());
             }
             match asked {
                 Asked::Publication(waiting) => !hub.is_handed_out(waiting),
                 Asked::Selection(_) => true,
-                Asked::Joining(index) => sockets.joins.has(*index),
-                Asked::Joins(number) => !sockets.joins.have_ended(*number),
+                Asked::Joining(index) => engines.joins.has(*index),
+                Asked::Joins(number) => !engines.joins.have_ended(*number),
             }
         });
     }

@@ -8,6 +8,7 @@ use super::{
     addresses::Addresses,
     asks::Asks,
     behind::CatchUps,
+    bodies::Bodies,
     carrying::Carrying,
     clock::Clock,
     connection::Flags,
@@ -31,7 +32,7 @@ use super::{
     secrets::Secrets,
     setup::{RunErrand, ShardError, ShardSetup},
     several::Severals,
-    sockets::Sockets,
+    sockets::Engines,
     wheel::Wheel,
     work::Turn,
 };
@@ -45,7 +46,7 @@ use crate::{
     hub::Hub,
     limits::{CHANNELS_PER_TURN, Limits, UPGRADE_DRAIN_MS_MAX},
     mesh::{Bell, Command, ControlReceiver, Failure, Pulse, ShardReport},
-    model::{CloseReason, Now, ShardId, Work},
+    model::{Now, ShardId, Work},
     ring::{Completion, Ring},
     wire::http1::HeadTable,
 };
@@ -91,15 +92,14 @@ pub(super) struct Shard {
     pub(super) messages: Messages,
     pub(super) intake: Intake,
     pub(super) fanout: FanoutScratch,
-    pub(super) sockets: Sockets,
+    pub(super) engines: Engines,
+    pub(super) bodies: Bodies,
     pub(super) kept: Kept,
     pub(super) work: Turn,
     pub(super) past: Past,
     pub(super) catch_ups: CatchUps,
     pub(super) severals: Severals,
     pub(super) pages: Pages,
-    /// Engine.IO sessions that a fan-out found to have to end, and why.
-    pub(super) ended_engines: Vec<(u32, CloseReason)>,
     completions: Vec<Completion>,
     expired: Vec<u32>,
     pub(super) control: ControlReceiver,
@@ -129,7 +129,7 @@ impl Shard {
         let (served, now_ms) = (foundation.bind(&mut *handler, &io), elapsed_ms(setup.started));
         let (parts, per_address) = (limits.message_fragments_max, limits.connections_per_address_max);
         let (secrets, redirect) = Secrets::of(setup.tls, slots);
-        let sockets = Sockets::new(setup.shard, io, served, slots, setup.handshake_counts, now_ms, parts);
+        let engines = Engines::new(setup.shard, io, served, slots, setup.handshake_counts, now_ms, parts);
         Self {
             id: setup.shard,
             room: Room::new(setup.connections_max, setup.connections_limit),
@@ -162,14 +162,14 @@ impl Shard {
             messages: Messages::new(&limits, setup.diagnostic_message_bytes_max),
             intake: Intake::default(),
             fanout: FanoutScratch::default(),
-            sockets,
+            engines,
+            bodies: Bodies::default(),
             kept: Kept::default(),
             work: Turn::default(),
             past: Past::default(),
             catch_ups: CatchUps::default(),
             severals: Severals::default(),
             pages: Pages::default(),
-            ended_engines: Vec::new(),
             completions: Vec::with_capacity(COMPLETIONS_AT_ONCE),
             expired: Vec::new(),
             control: setup.control,
@@ -215,7 +215,7 @@ impl Shard {
         self.kept.begin_turn();
         self.gate.begin_turn();
         self.intents.begin_turn();
-        self.sockets.begin_turn();
+        self.engines.begin_turn();
         self.fanout.snapshots.begin_turn();
         self.lines.compression.begin_turn();
         self.messages.begin_turn();
@@ -269,7 +269,7 @@ impl Shard {
             || self.hub.has_more()
             || !self.intents.is_empty()
             || self.outside.has_more()
-            || self.sockets.has_more()
+            || self.engines.has_more()
             || self.lines.has_more()
             || !self.pages.is_empty()
             || self.catch_ups.has_more()
@@ -395,7 +395,7 @@ impl Shard {
             self.call("timer", |handler, cx| handler.timer(cx, timer));
             self.run_intents();
         }
-        self.sockets.io.pass_time(self.clock.read_at());
+        self.engines.io.pass_time(self.clock.read_at());
         self.work.count(Work::Aged, self.hub.handle_tick(self.now));
     }
 

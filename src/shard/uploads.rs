@@ -8,20 +8,14 @@
 //! Invariant: while a body comes, its connection waits for an answer, and no request behind it is read: there is none, for the
 //! connection ends with the answer.
 
-use super::{answer::Outcome, connection::Flags, outbox::Class, turn::Shard};
+use super::{answer::Outcome, bodies::Uploading, connection::Flags, outbox::Class, turn::Shard};
 use crate::{
     app::{UploadSource, upload},
     model::{CloseReason, ConnectionId, Work},
     ring::SendBytes,
     session::{Exchange, Http, Session, upgrade},
-    wire::http1::{self, BodyDecoder, Decoder, HeadTable, Oversized},
+    wire::http1::{self, Decoder, HeadTable, Oversized},
 };
-
-/// A body that is on its way.
-pub(super) struct Uploading {
-    body: BodyDecoder,
-    source: UploadSource,
-}
 
 impl Shard {
     /// Asks the handler about a request whose body is too large; gives the connection back where it is refused for that.
@@ -34,7 +28,7 @@ impl Shard {
     ) -> Result<(), Http> {
         let Some(oversized) = http.decoder.oversized(arrived, table, &self.limits) else { return Err(http) };
         let connection = self.lines.slab.id(index);
-        let (source, body) = upload(connection, oversized.length(), self.sockets.io.orders());
+        let (source, body) = upload(connection, oversized.length(), self.engines.io.orders());
         let outcome = {
             let Ok(request) = oversized.request(table) else { return Err(http) };
             let may_be = !self.is_for_engine(&request) && !upgrade::is_upgrade(&request);
@@ -47,10 +41,10 @@ impl Shard {
                 return Err(http);
             }
             self.work.count(Work::Requests, 1);
-            self.sockets.io.offer_upload(Some(body));
+            self.engines.io.offer_upload(Some(body));
             self.answer_from_anywhere(index, &request, http.hops)
         };
-        let is_taken = self.sockets.io.take_upload().is_none();
+        let is_taken = self.engines.io.take_upload().is_none();
         match outcome {
             Outcome::Await { tag, exchange } if is_taken => {
                 http.decoder = Decoder::default();
@@ -81,24 +75,23 @@ impl Shard {
         if oversized.expects_continue() {
             self.lines.push(index, Class::Control, SendBytes::Static(http1::CONTINUE));
         }
-        self.sockets.uploads.insert(index, Uploading { body: oversized.body, source });
+        self.bodies.begin_upload(index, Uploading { body: oversized.body, source });
         self.feed_upload(index, &[]);
     }
 
     /// Whether a body comes on a connection.
     pub(super) fn is_uploading(&self, index: u32) -> bool {
-        // Mostly none comes anywhere.
-        !self.sockets.uploads.is_empty() && self.sockets.uploads.contains_key(&index)
+        self.bodies.is_uploading(index)
     }
 
     /// Passes on what has arrived of a body.
     pub(super) fn feed_upload(&mut self, index: u32, bytes: &[u8]) {
-        let Some(Uploading { body, source }) = self.sockets.uploads.get_mut(&index) else { return };
+        let Some(Uploading { body, source }) = self.bodies.upload(index) else { return };
         let Ok(piece) = body.take(bytes) else { return self.lose(index) };
         let goes_on = source.put(piece);
         if body.is_whole() {
             source.end(true);
-            self.sockets.uploads.remove(&index);
+            self.bodies.end_upload(index);
             self.lines.pause(index, Flags::PAUSED_AWAITING);
         } else if !goes_on {
             self.lines.pause(index, Flags::PAUSED_AWAITING);
@@ -118,8 +111,6 @@ impl Shard {
 
     /// The session of a connection ends, and whoever takes its body is told that no more comes.
     pub(super) fn forget_upload(&mut self, index: u32) {
-        if !self.sockets.uploads.is_empty() {
-            self.sockets.uploads.remove(&index);
-        }
+        self.bodies.end_upload(index);
     }
 }

@@ -196,7 +196,7 @@ impl Shard {
     /// What the frames of a WebSocket may be.
     fn settings_of(&self, is_engine: bool, websocket: &WebSocket) -> &Settings {
         match (is_engine, websocket.is_diagnostic) {
-            (true, _) => &self.sockets.websocket_settings,
+            (true, _) => &self.engines.websocket_settings,
             (false, true) => &self.messages.diagnostic,
             (false, false) => &self.messages.settings,
         }
@@ -204,7 +204,7 @@ impl Shard {
 
     /// How messages of Engine.IO may be compressed.
     pub(super) fn engine_compression(&self) -> Compression {
-        match (self.sockets.compresses(), self.lines.compression.mode()) {
+        match (self.engines.compresses(), self.lines.compression.mode()) {
             (false, _) => Compression::Off,
             (true, mode @ (Compression::Channel | Compression::Dedicated)) => mode,
             (true, Compression::Off | Compression::Shared) => Compression::Shared,

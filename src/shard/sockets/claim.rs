@@ -2,7 +2,7 @@
 
 use subtle::ConstantTimeEq;
 
-use super::{Sockets, State};
+use super::{Engines, State};
 use crate::{
     model::{SessionId, ShardId, SocketId},
     wire::json::Raw,
@@ -32,7 +32,7 @@ impl Claim {
     }
 }
 
-impl Sockets {
+impl Engines {
     /// The socket a client claims to be, if it has been in that namespace.
     pub(super) fn find_claimed(&self, claim: &Claim, shard: ShardId, namespace: &str) -> Option<SocketId> {
         let index = claim.pid.index();

@@ -68,7 +68,7 @@ impl Shard {
         let said = auth.and_then(|auth| serde_json::from_str::<Auth>(auth.as_str()).ok()?.token);
         let said = said.filter(|token| self.gate.tokens.verifier.is_token(token.as_bytes()));
         let opening =
-            self.sockets.sessions.get(session).and_then(|record| record.extra.as_ref()?.token.as_ref());
+            self.engines.sessions.get(session).and_then(|record| record.extra.as_ref()?.token.as_ref());
         let token: Box<[u8]> = match (&said, opening) {
             (Some(said), _) => said.as_bytes().into(),
             (None, Some(Shown::Text(text))) => text.clone(),
@@ -86,13 +86,13 @@ impl Shard {
             if auth.is_some_and(|auth| auth.as_str().len() > 2 * TOKEN_BYTES_MAX) {
                 return Some(Err(self.connect_error(TokenError::Busy)));
             }
-            let (address, engine) = (self.address_of_session(session), self.sockets.engine_id(session));
+            let (address, engine) = (self.address_of_session(session), self.engines.engine_id(session));
             let (namespace, auth) = (namespace.into(), auth.map(|auth| auth.as_str().into()));
             self.let_wait(address, Waiting::Client { session: engine, namespace, auth });
             return None;
         }
         let verified = self.gate.verify(&token, self.now.unix_ms / 1000).map(Rc::new);
-        if let (Ok(token), None, Some(record)) = (&verified, said, self.sockets.sessions.get_mut(session)) {
+        if let (Ok(token), None, Some(record)) = (&verified, said, self.engines.sessions.get_mut(session)) {
             record.extra().token = Some(Shown::Good(Rc::clone(token)));
         }
         Some(verified.map(Some).map_err(|error| self.connect_error(error)))
@@ -122,14 +122,14 @@ impl Shard {
         error: TokenError,
     ) {
         let error = self.connect_error(error);
-        if let Some(session) = self.sockets.find(session) {
+        if let Some(session) = self.engines.find(session) {
             self.refuse_entry(session, namespace, &error);
         }
     }
 
     /// Where the client of a session comes from, as far as that is known.
     pub(super) fn address_of_session(&self, session: u32) -> Option<IpAddr> {
-        let record = self.sockets.sessions.get(session)?;
+        let record = self.engines.sessions.get(session)?;
         let kept = || record.extra.as_ref().and_then(|extra| extra.for_backend()?.address);
         match record.engine.outlet() {
             Outlet::WebSocket(connection) | Outlet::Parked(connection) => self.address_of(connection),
@@ -139,11 +139,11 @@ impl Shard {
 
     /// Counts a session among the clients of a user, unless it is already; `false` is one too many.
     pub(super) fn count_client(&mut self, session: u32, user: &str) -> bool {
-        if self.sockets.sessions.get(session).is_none_or(|record| record.counts_for(user)) {
+        if self.engines.sessions.get(session).is_none_or(|record| record.counts_for(user)) {
             return true;
         }
         let Some(counted) = self.gate.count_user(user) else { return false };
-        if let (Some(counted), Some(record)) = (counted, self.sockets.sessions.get_mut(session)) {
+        if let (Some(counted), Some(record)) = (counted, self.engines.sessions.get_mut(session)) {
             record.extra().users.push(counted);
         }
         true
@@ -151,8 +151,8 @@ impl Shard {
 
     /// A client that comes back is its user's again, whatever the limit: it was let in before.
     pub(super) fn count_client_again(&mut self, session: u32, socket: SocketId) {
-        let Some(user) = self.sockets.io.user_of(socket) else { return };
-        if let Some(record) = self.sockets.sessions.get_mut(session)
+        let Some(user) = self.engines.io.user_of(socket) else { return };
+        if let Some(record) = self.engines.sessions.get_mut(session)
             && !record.counts_for(&user)
             && let Some(counted) = self.gate.count_user_again(&user)
         {
@@ -166,7 +166,7 @@ impl Shard {
             _ if token.len() > TOKEN_BYTES_MAX => self.tell_authenticated(socket, Err(TokenError::TooLong)),
             false => self.judge_socket(socket, &token),
             true => {
-                let session = self.sockets.socket(socket).map(|socket| socket.session);
+                let session = self.engines.socket(socket).map(|socket| socket.session);
                 let address = session.and_then(|session| self.address_of_session(session));
                 self.let_wait(address, Waiting::Socket { socket, token });
             }
@@ -175,12 +175,12 @@ impl Shard {
 
     /// Looks at a token that a socket has brought.
     pub(in crate::shard) fn judge_socket(&mut self, socket: SocketId, token: &str) {
-        let Some(session) = self.sockets.socket(socket).map(|socket| socket.session) else { return };
+        let Some(session) = self.engines.socket(socket).map(|socket| socket.session) else { return };
         let verified = match self.gate.tokens.verifier.takes_tokens() {
             true => self.gate.verify(token.as_bytes(), self.now.unix_ms / 1000),
             false => Err(TokenError::KeyUnknown),
         };
-        let before = self.sockets.io.user_of(socket);
+        let before = self.engines.io.user_of(socket);
         let verified = verified.and_then(|token| match before {
             Some(before) if *before != *token.user => Err(TokenError::OtherUser),
             _ => Ok(token),
@@ -197,7 +197,7 @@ impl Shard {
 
     /// What a client enters further namespaces with is as good as what it has brought since.
     fn renew_opening(&mut self, session: u32, token: &Rc<Verified>) {
-        let extra = self.sockets.sessions.get_mut(session).and_then(|record| record.extra.as_mut());
+        let extra = self.engines.sessions.get_mut(session).and_then(|record| record.extra.as_mut());
         if let Some(Shown::Good(before)) = extra.and_then(|extra| extra.token.as_mut())
             && before.user == token.user
         {
@@ -215,7 +215,7 @@ impl Shard {
             self.count_refused(error);
         }
         let is_good = result.is_ok();
-        self.sockets.io.authenticated(socket, result);
+        self.engines.io.authenticated(socket, result);
         if is_good {
             self.depart_where_not_allowed(socket);
         }
@@ -224,13 +224,13 @@ impl Shard {
 
     /// Tells those whose token has run out, and ends those who have not brought another in time.
     pub(in crate::shard) fn pass_socket_tokens(&mut self, now_s: u64, refresh_s: u32) {
-        let due = self.sockets.io.due_tokens(now_s, refresh_s);
+        let due = self.engines.io.due_tokens(now_s, refresh_s);
         if due.is_empty() {
             return;
         }
         for due in due {
             match due {
-                Due::Late(socket) => self.sockets.io.token_expired(socket, refresh_s),
+                Due::Late(socket) => self.engines.io.token_expired(socket, refresh_s),
                 Due::Over(socket) => self.shut_out_socket(socket, CloseReason::TokenExpired),
             }
         }

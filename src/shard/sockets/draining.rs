@@ -7,14 +7,14 @@ use crate::{model::CloseReason, session::Outlet};
 impl Shard {
     /// How many places for sessions have ever been used.
     pub(in crate::shard) fn session_places(&self) -> u32 {
-        self.sockets.sessions.places()
+        self.engines.sessions.places()
     }
 
     /// Ends the session in a place if it polls, unless it goes on elsewhere.
     pub(in crate::shard) fn end_polling(&mut self, session: u32) {
-        let outlet = self.sockets.sessions.get(session).map(|record| record.engine.outlet());
+        let outlet = self.engines.sessions.get(session).map(|record| record.engine.outlet());
         let polls = matches!(outlet, Some(Outlet::Queue | Outlet::Parked(_)));
-        if polls && !self.sockets.moved.contains_key(&session) {
+        if polls && !self.engines.moved.contains_key(&session) {
             self.send_session_away(session);
         }
     }
@@ -29,15 +29,15 @@ impl Shard {
     /// Whether a client that polls is still to be told that its session is over.
     pub(in crate::shard) fn has_idle_polls(&self) -> bool {
         (0..self.session_places()).any(|session| {
-            let record = self.sockets.sessions.get(session);
+            let record = self.engines.sessions.get(session);
             let has_words = record.is_some_and(|one| !one.engine.is_ending() || one.engine.has_words());
             has_words && self.is_idle_poll(session)
         })
     }
 
     fn is_idle_poll(&self, session: u32) -> bool {
-        let record = self.sockets.sessions.get(session);
+        let record = self.engines.sessions.get(session);
         let polls = record.is_some_and(|one| matches!(one.engine.outlet(), Outlet::Queue));
-        polls && !self.sockets.moved.contains_key(&session)
+        polls && !self.engines.moved.contains_key(&session)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, net::SocketAddr, rc::Rc};
 
-use super::{Extra, Session, Shard, Sockets};
+use super::{Engines, Extra, Session, Shard};
 use crate::{
     app::socketio::{ConnectError, Credentials, EngineId, Handshake},
     auth::{Client, Consultation, Hook, HookFailure, Ruled, Ruling, Verified},
@@ -74,7 +74,7 @@ impl Shard {
         let Entry { session, namespace, auth, user } = *entry;
         // What waits is kept whole.
         let is_long = auth.is_some_and(|auth| auth.len() > 2 * TOKEN_BYTES_MAX);
-        let engine = self.sockets.engine_id(session);
+        let engine = self.engines.engine_id(session);
         let said = match is_long || rulings.len() >= HOOKS_PER_REQUEST_MAX {
             true => Said::TooMuch,
             false => self.gate.consults.entries.begin(engine, namespace, auth),
@@ -85,7 +85,7 @@ impl Shard {
             Said::TooMuch => return self.refuse_entry_as_busy(session, namespace),
         }
         let from = self.address_of_session(session);
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return };
         let handshake = record.extra.as_ref().and_then(|extra| extra.for_backend());
         let names = self.gate.consults.fields();
         // It is what a client proves itself with, and nothing of a channel's.
@@ -102,7 +102,7 @@ impl Shard {
     /// Whether the backend is being asked about a client that says again that it wants to enter: then what it says now counts
     /// when there is an answer, and nobody is asked meanwhile.
     pub(super) fn awaits_ruling(&mut self, session: u32, namespace: &str, auth: Option<Raw<'_>>) -> bool {
-        let (engine, auth) = (self.sockets.engine_id(session), auth.map(Raw::as_str));
+        let (engine, auth) = (self.engines.engine_id(session), auth.map(Raw::as_str));
         match self.gate.consults.entries.say_again(engine, namespace, auth) {
             None => return false,
             Some(Said::Ask | Said::IsAsked) => {}
@@ -120,12 +120,12 @@ impl Shard {
 impl Shard {
     /// Asks about an event of a socket, which waits under this number.
     pub(super) fn consult_for_socket(&mut self, socket: SocketId, number: u64, question: Consultation) {
-        let Some(session) = self.sockets.socket(socket).map(|socket| socket.session) else { return };
-        let (engine, from) = (self.sockets.engine_id(session), self.address_of_session(session));
-        let Some(record) = self.sockets.sessions.get(session) else { return };
+        let Some(session) = self.engines.socket(socket).map(|socket| socket.session) else { return };
+        let (engine, from) = (self.engines.engine_id(session), self.address_of_session(session));
+        let Some(record) = self.engines.sessions.get(session) else { return };
         let handshake = record.extra.as_ref().and_then(|extra| extra.for_backend());
         let names = self.gate.consults.fields();
-        let user = self.sockets.io.user_of(socket);
+        let user = self.engines.io.user_of(socket);
         let address = from.or_else(|| handshake.and_then(|one| one.address).map(|address| address.ip()));
         let client = Client {
             user: user.as_deref(),
@@ -139,11 +139,11 @@ impl Shard {
 
     /// The backend has said something of an event, which is heard again, and those that came behind it.
     pub(in crate::shard) fn hear_ruled(&mut self, id: SocketId, number: u64, ruled: Ruled) {
-        let Some(record) = self.sockets.socket(id) else { return };
+        let Some(record) = self.engines.socket(id) else { return };
         let (namespace, session) = (record.namespace, record.session);
-        self.sockets.io.ruled(id, namespace, number, ruled);
+        self.engines.io.ruled(id, namespace, number, ruled);
         self.run_orders();
-        while self.sockets.io.hear_kept(id, namespace) {
+        while self.engines.io.hear_kept(id, namespace) {
             self.run_orders();
         }
         self.pause_if_behind(session);
@@ -173,7 +173,7 @@ fn name_of(shard: ShardId, engine: EngineId) -> Cow<'static, str> {
     format!("{shard}.s{}.{}", engine.index, engine.generation).into()
 }
 
-impl Sockets {
+impl Engines {
     /// The WebSocket that carries a socket, and the address that its client had, while that is kept.
     pub(in crate::shard) fn whereabouts(&self, id: SocketId) -> (Option<u32>, Option<SocketAddr>) {
         let session = self.socket(id).and_then(|socket| self.sessions.get(socket.session));
@@ -187,9 +187,9 @@ impl Sockets {
 impl Shard {
     /// A client has waited for middleware of the application, which has made up its mind.
     pub(super) fn enter_at_last(&mut self, session: EngineId, number: u64) {
-        let Some((namespace, waited)) = self.sockets.io.waited(session, number) else { return };
+        let Some((namespace, waited)) = self.engines.io.waited(session, number) else { return };
         self.enter_again(session, &namespace, waited.auth.as_deref(), waited.rulings.to_vec());
-        self.sockets.io.end_waiting(session, &waited);
+        self.engines.io.end_waiting(session, &waited);
     }
 }
 

@@ -10,7 +10,7 @@ use std::{cell::Cell, iter, rc::Rc};
 
 use smallvec::SmallVec;
 
-use super::{Sockets, State, claim, is_in, recovery};
+use super::{Engines, State, claim, is_in, recovery};
 use crate::{
     hub::{Fanout, Hub},
     limits::{JSON_DEPTH_MAX, SlowConsumer},
@@ -60,13 +60,11 @@ enum LeftOut {
 pub(in crate::shard) struct Surroundings<'a> {
     pub(in crate::shard) lines: &'a mut Lines,
     pub(in crate::shard) report: &'a mut ShardReport,
-    /// Sessions that are to be ended, and why.
-    pub(in crate::shard) ended: &'a mut Vec<(u32, CloseReason)>,
     pub(in crate::shard) queue_bytes_max: usize,
     pub(in crate::shard) now: Now,
 }
 
-impl Sockets {
+impl Engines {
     /// The transport whose subscribers all get a publication in one turn. While clients that are away are kept, those who
     /// come back are told apart by whether an event was sent before, and it must have been sent to all or to none.
     pub(in crate::shard) fn whole(&self) -> Option<Transport> {
@@ -91,7 +89,7 @@ impl Sockets {
             let indices = subscribers.iter().filter_map(|subscriber| SocketId::index_of(*subscriber));
             let sockets = indices.filter_map(|index| self.sockets.get(index));
             let here = sockets.filter(|socket| socket.state != State::Away);
-            around.ended.extend(here.map(|socket| (socket.session, CloseReason::PositionLost)));
+            self.ended.extend(here.map(|socket| (socket.session, CloseReason::PositionLost)));
         }
         let by_rooms = |one: &SharedPublication| {
             one.payload.emission.as_ref().is_some_and(|emission| !emission.except_rooms.is_empty())
@@ -109,6 +107,11 @@ impl Sockets {
         for (publications, subscribers) in std::mem::take(&mut self.excluding) {
             self.hand_out(&publications, &subscribers, Some(hub), around);
         }
+    }
+
+    /// The sessions that were found to have to end, and why.
+    pub(in crate::shard) fn take_ended(&mut self) -> Vec<(u32, CloseReason)> {
+        std::mem::take(&mut self.ended)
     }
 
     fn hand_out(
@@ -195,7 +198,7 @@ impl Sockets {
             return;
         }
         if record.engine.queue.len() > around.queue_bytes_max {
-            around.ended.push((session, CloseReason::SlowConsumer));
+            self.ended.push((session, CloseReason::SlowConsumer));
         } else if is_writable && !std::mem::replace(&mut record.is_to_answer, true) {
             self.to_answer.push(session);
         }

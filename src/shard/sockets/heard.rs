@@ -22,7 +22,7 @@ const LAST_WORDS_MS: u64 = 5_000;
 impl Shard {
     /// A WebSocket of a session has a message.
     pub(in crate::shard) fn hear_engine(&mut self, index: u32, session: u32, message: Message<'_>) {
-        let Some(record) = self.sockets.sessions.get(session) else { return };
+        let Some(record) = self.engines.sessions.get(session) else { return };
         if record.engine.probe() == Some(index) {
             return self.hear_probe(index, session, message);
         }
@@ -43,12 +43,12 @@ impl Shard {
             Packet::Text(text) => self.hear_message(session, Message::Text(text)),
             Packet::Binary(bytes) => self.hear_message(session, Message::Binary(bytes)),
             Packet::Pong(_) => {
-                if let Some(record) = self.sockets.sessions.get_mut(session)
+                if let Some(record) = self.engines.sessions.get_mut(session)
                     && let Some(mark) = record.engine.handle_pong()
                 {
-                    self.sockets.note_heard(session, mark);
-                    let interval = u64::from(self.sockets.io.settings().ping_interval_ms);
-                    self.sockets.wheel.set(session, self.now.monotonic_ms + interval);
+                    self.engines.note_heard(session, mark);
+                    let interval = u64::from(self.engines.io.settings().ping_interval_ms);
+                    self.engines.wheel.set(session, self.now.monotonic_ms + interval);
                 }
                 Ok(())
             }
@@ -65,8 +65,8 @@ impl Shard {
     fn hear_message(&mut self, session: u32, message: Message<'_>) -> Result<(), CloseReason> {
         self.report.messages_total += 1;
         self.work.count(Work::Messages, 1);
-        if self.sockets.io.is_raw() {
-            self.sockets.io.message(self.sockets.engine_id(session), message);
+        if self.engines.io.is_raw() {
+            self.engines.io.message(self.engines.engine_id(session), message);
             self.run_orders();
             self.pause_if_behind(session);
             return Ok(());
@@ -81,8 +81,8 @@ impl Shard {
             Message::Binary(_) => None,
         };
         // A client goes over when its posts have been answered.
-        let has_posts = self.sockets.posts.has(self.sockets.engine_id(session));
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let has_posts = self.engines.posts.has(self.engines.engine_id(session));
+        let Some(record) = self.engines.sessions.get_mut(session) else { return };
         let step = match packet {
             Some(Packet::Ping(text)) => record.engine.handle_probe_ping(text),
             Some(Packet::Upgrade) if !has_posts => record.engine.handle_probe_upgrade(),
@@ -95,7 +95,7 @@ impl Shard {
                 self.release_poll(session, parked);
             }
             Probe::Upgraded { parked } => {
-                if let (Some(parked), Some(record)) = (parked, self.sockets.sessions.get(session)) {
+                if let (Some(parked), Some(record)) = (parked, self.engines.sessions.get(session)) {
                     let response = refusal(HandshakeError::BadRequest, None);
                     let response = with_fields(response, record.fields());
                     self.answer_parked(parked, response);
@@ -114,7 +114,7 @@ impl Shard {
 
     /// What was queued for polls goes out on the WebSocket, and so does everything from now on.
     fn move_to_websocket(&mut self, session: u32, index: u32) {
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return };
         let queue = record.engine.queue.take_bytes();
         record.count_no_more();
         let (mut next, is_base64) = (record.socket, record.engine.is_base64());
@@ -128,30 +128,30 @@ impl Shard {
         if reframed.is_err() {
             return self.end_engine(session, CloseReason::TransportError);
         }
-        self.sockets.returning.note_room(session);
-        while let Some(socket) = self.sockets.sockets.get_mut(next) {
+        self.engines.returning.note_room(session);
+        while let Some(socket) = self.engines.sockets.get_mut(next) {
             socket.connection = index;
             let after = socket.next;
-            self.sockets.io.carried(self.sockets.id_of(next), true);
+            self.engines.io.carried(self.engines.id_of(next), true);
             next = after;
         }
     }
 
     /// Answers the polls that might have come behind the word that a WebSocket takes over, and have not.
     pub(in crate::shard) fn answer_soon(&mut self) {
-        while let Some((id, turn)) = self.sockets.soon.front().copied()
+        while let Some((id, turn)) = self.engines.soon.front().copied()
             && turn <= self.report.turns_total
         {
-            self.sockets.soon.pop_front();
-            let Some(session) = self.sockets.find(id) else { continue };
-            let parked = self.sockets.sessions.get_mut(session).and_then(|one| one.engine.take_soon());
+            self.engines.soon.pop_front();
+            let Some(session) = self.engines.find(id) else { continue };
+            let parked = self.engines.sessions.get_mut(session).and_then(|one| one.engine.take_soon());
             self.release_poll(session, parked);
         }
     }
 
     /// Answers a parked poll with a noop.
     pub(super) fn release_poll(&mut self, session: u32, parked: Option<u32>) {
-        let (Some(parked), Some(record)) = (parked, self.sockets.sessions.get(session)) else { return };
+        let (Some(parked), Some(record)) = (parked, self.engines.sessions.get(session)) else { return };
         let response = with_fields(lone_packet(Packet::Noop), record.fields());
         self.answer_parked(parked, response);
     }
@@ -169,7 +169,7 @@ impl Shard {
         if session == NONE && matches!(self.lines.slab.look(index).session, Session::Http(_)) {
             return self.give_up_passed_on(index);
         }
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return };
         if record.engine.handle_lost(index) == Lost::Session {
             let reason = match (reason, record.engine.is_polling()) {
                 // So the reference server calls it, and keeps no last words: nobody waits for them.
@@ -192,29 +192,29 @@ impl Shard {
 
     /// Deadlines of sessions.
     pub(in crate::shard) fn pass_engine_time(&mut self) {
-        if !self.sockets.is_served {
+        if !self.engines.is_served {
             return;
         }
         let now = self.now.monotonic_ms;
-        let mut due = std::mem::take(&mut self.sockets.due);
-        self.sockets.wheel.expire(now, &mut due);
+        let mut due = std::mem::take(&mut self.engines.due);
+        self.engines.wheel.expire(now, &mut due);
         self.work.count(Work::Deadlines, due.len());
         for session in due.drain(..) {
             self.handle_engine_deadline(session);
         }
-        self.sockets.due = due;
-        while let Some(id) = self.sockets.unadmitted.pop_due(now) {
-            if self.sockets.sessions.is_unadmitted(id) {
+        self.engines.due = due;
+        while let Some(id) = self.engines.unadmitted.pop_due(now) {
+            if self.engines.sessions.is_unadmitted(id) {
                 self.end_engine(id.index, CloseReason::ConnectTimeout);
             }
         }
-        while let Some((id, connection)) = self.sockets.probing.pop_due(now) {
-            if self.sockets.sessions.is_tried(id, connection) {
+        while let Some((id, connection)) = self.engines.probing.pop_due(now) {
+            if self.engines.sessions.is_tried(id, connection) {
                 self.give_up_probe(id.index, connection);
             }
         }
-        while let Some((id, absence)) = self.sockets.away.pop_due(now) {
-            if self.sockets.sockets.is_away(id, absence) {
+        while let Some((id, absence)) = self.engines.away.pop_due(now) {
+            if self.engines.sockets.is_away(id, absence) {
                 self.forget_away(id);
             }
         }
@@ -222,7 +222,7 @@ impl Shard {
 
     /// The WebSocket that a session tries has had enough time.
     fn give_up_probe(&mut self, session: u32, connection: u32) {
-        if let Some(record) = self.sockets.sessions.get_mut(session) {
+        if let Some(record) = self.engines.sessions.get_mut(session) {
             record.engine.give_up_probe();
         }
         self.drop_engine_connection(connection, CloseReason::RequestTimeout);
@@ -231,7 +231,7 @@ impl Shard {
     /// Whether a client that has not answered a ping moves all the same: its bytes arrive, or it takes those that stand
     /// before the ping. Whether it takes any is watched where they are sent.
     fn shows_life(&mut self, session: u32) -> bool {
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return false };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return false };
         let (was_heard, connection) = (record.engine.take_heard(), record.engine.websocket());
         if connection == NONE {
             let answered = record.extra.as_ref().and_then(|extra| extra.long_answer);
@@ -248,16 +248,16 @@ impl Shard {
     }
 
     fn handle_engine_deadline(&mut self, session: u32) {
-        let is_awaited = self.sockets.sessions.get(session).is_some_and(|record| record.engine.awaits_pong());
+        let is_awaited = self.engines.sessions.get(session).is_some_and(|record| record.engine.awaits_pong());
         if self.shows_life(session) && is_awaited {
-            let timeout = u64::from(self.sockets.io.settings().ping_timeout_ms);
-            return self.sockets.wheel.set(session, self.now.monotonic_ms + timeout);
+            let timeout = u64::from(self.engines.io.settings().ping_timeout_ms);
+            return self.engines.wheel.set(session, self.now.monotonic_ms + timeout);
         }
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
-        let mark = self.sockets.log.mark();
-        match record.engine.handle_deadline(self.sockets.io.settings().ping_timeout_ms, mark) {
+        let Some(record) = self.engines.sessions.get_mut(session) else { return };
+        let mark = self.engines.log.mark();
+        match record.engine.handle_deadline(self.engines.io.settings().ping_timeout_ms, mark) {
             Due::Again(ms) => {
-                self.sockets.wheel.set(session, self.now.monotonic_ms + u64::from(ms));
+                self.engines.wheel.set(session, self.now.monotonic_ms + u64::from(ms));
                 self.send_engine(session, Class::Control, Packet::Ping(""));
             }
             Due::End(CloseReason::Normal) => self.forget_session(session),
@@ -266,7 +266,7 @@ impl Shard {
     }
 
     pub(super) fn is_ending(&self, session: u32) -> bool {
-        self.sockets.sessions.get(session).is_none_or(|session| session.engine.is_ending())
+        self.engines.sessions.get(session).is_none_or(|session| session.engine.is_ending())
     }
 
     /// Ends a session: its sockets leave, its connections are told and closed. A client that polls and has no poll
@@ -276,10 +276,10 @@ impl Shard {
             return;
         }
         self.end_sockets_of(session, reason);
-        if self.sockets.io.is_raw() {
-            self.sockets.io.closed(self.sockets.engine_id(session), reason);
+        if self.engines.io.is_raw() {
+            self.engines.io.closed(self.engines.engine_id(session), reason);
         }
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return };
         record.engine.end_with_queue();
         record.count_no_more();
         record.count_users_no_more();
@@ -313,9 +313,9 @@ impl Shard {
     /// A poll that waits while its own client closes is released by a noop, any other learns of the close: behind what is
     /// queued, by an answer of its own.
     fn say_close(&mut self, session: u32, reason: CloseReason) {
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return };
         match reason {
-            CloseReason::ClientGone => record.engine.queue.add(Packet::Noop, &self.sockets.queued_bytes),
+            CloseReason::ClientGone => record.engine.queue.add(Packet::Noop, &self.engines.queued_bytes),
             _ => record.engine.owe_close(),
         }
     }
@@ -323,11 +323,11 @@ impl Shard {
     /// What a poll that waits is answered when its session has ended: what is queued, or that it has. The session goes with
     /// the latter before its client hears of it, who may have sent the next request already.
     fn last_answer(&mut self, session: u32) -> Response {
-        let has_queue = self.sockets.sessions.get(session).is_some_and(|one| !one.engine.queue.is_empty());
+        let has_queue = self.engines.sessions.get(session).is_some_and(|one| !one.engine.queue.is_empty());
         let response = match has_queue {
             true => self.answer_of_queue(session),
             false => {
-                let fields = self.sockets.sessions.get(session).map_or("", |one| one.fields());
+                let fields = self.engines.sessions.get(session).map_or("", |one| one.fields());
                 with_fields(lone_packet(Packet::Close), fields)
             }
         };
@@ -341,29 +341,29 @@ impl Shard {
     /// Whether a session that has ended has something to say to a poll behind the one that is answered now. A shard that is
     /// being emptied closes the connection behind the answer and takes no other: the next poll finds no session elsewhere.
     pub(super) fn may_poll_again(&self, session: u32) -> bool {
-        let has_words = self.sockets.sessions.get(session).is_some_and(|one| one.engine.has_words());
+        let has_words = self.engines.sessions.get(session).is_some_and(|one| one.engine.has_words());
         has_words && self.drain.is_none()
     }
 
     /// Keeps a session that has ended for one more poll, [`LAST_WORDS_MS`] at most.
     pub(super) fn await_last_poll(&mut self, session: u32) {
-        self.sockets.wheel.set(session, self.now.monotonic_ms + LAST_WORDS_MS);
+        self.engines.wheel.set(session, self.now.monotonic_ms + LAST_WORDS_MS);
     }
 
     pub(super) fn answer_poll_of(&mut self, session: u32) {
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return };
         if let Some(parked) = record.engine.take_parked() {
             let bytes = record.engine.queue.len();
             self.note_answer(session, parked, bytes);
             let response = self.answer_of_queue(session);
-            self.sockets.returning.note_room(session);
+            self.engines.returning.note_room(session);
             self.answer_parked(parked, response);
         }
     }
 
     /// Takes what is queued, as the answer to a parked poll. Its request is gone, so the session knows the fields of CORS.
     fn answer_of_queue(&mut self, session: u32) -> Response {
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return payload(Body::Static(b"")) };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return payload(Body::Static(b"")) };
         let body = record.engine.queue.take();
         with_fields(payload(body), record.fields())
     }
@@ -371,7 +371,7 @@ impl Shard {
     /// Notes by what connection a poll is answered, if its client may be pinged again before it has read the answer.
     pub(super) fn note_answer(&mut self, session: u32, index: u32, bytes: usize) {
         let connection = (bytes > UNSENT_BYTES_MAX as usize).then(|| self.lines.slab.id(index));
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return };
         if connection.is_some() {
             record.extra().long_answer = connection;
         } else if record.extra.as_ref().is_some_and(|extra| extra.long_answer.is_some()) {
@@ -390,9 +390,9 @@ impl Shard {
 
     pub(super) fn forget_session(&mut self, session: u32) {
         self.tell_home(session);
-        self.sockets.wheel.clear(session);
-        self.sockets.io.session_ended(self.sockets.engine_id(session));
-        let removed = self.sockets.sessions.remove(session);
+        self.engines.wheel.clear(session);
+        self.engines.io.session_ended(self.engines.engine_id(session));
+        let removed = self.engines.sessions.remove(session);
         if removed.and_then(|session| session.extra).is_some_and(|extra| extra.is_partial) {
             self.note_partial_packet(session, 0);
         }

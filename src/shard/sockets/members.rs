@@ -10,13 +10,13 @@ use crate::model::{ChannelName, SocketId, StateKey, Ticket};
 impl Shard {
     /// A room has taken a socket in.
     pub(super) fn enter_room(&mut self, id: SocketId, room: &ChannelName) {
-        if !self.sockets.io.settings().members {
+        if !self.engines.io.settings().members {
             return;
         }
         if !self.may_enter(id, room) {
             return;
         }
-        let (user, info) = self.sockets.io.member_of(id);
+        let (user, info) = self.engines.io.member_of(id);
         let connection = id.subscriber();
         let member =
             user.map_or_else(|| StateKey::of_guest(self.id, connection), |user| StateKey::of_user(&user));
@@ -26,7 +26,7 @@ impl Shard {
 
     /// A socket has another token: it departs from where that does not let it enter.
     pub(super) fn depart_where_not_allowed(&mut self, id: SocketId) {
-        if !self.sockets.io.settings().members {
+        if !self.engines.io.settings().members {
             return;
         }
         let entered: Vec<_> = self.hub.entered(id.subscriber()).cloned().collect();
@@ -38,13 +38,13 @@ impl Shard {
     }
 
     fn may_enter(&self, id: SocketId, room: &ChannelName) -> bool {
-        let namespace = self.sockets.socket(id).map(|socket| socket.namespace);
-        namespace.is_some_and(|namespace| self.sockets.io.may_enter(id, namespace, room))
+        let namespace = self.engines.socket(id).map(|socket| socket.namespace);
+        namespace.is_some_and(|namespace| self.engines.io.may_enter(id, namespace, room))
     }
 
     /// A socket has left a room.
     pub(super) fn depart_room(&mut self, id: SocketId, room: &ChannelName) {
-        if self.sockets.io.settings().members {
+        if self.engines.io.settings().members {
             self.hub.depart(self.now, id.subscriber(), room);
         }
     }

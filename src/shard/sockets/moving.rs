@@ -33,15 +33,15 @@ pub(super) struct Moving {
 impl Shard {
     /// Whether a client that enters a namespace as its first was on another shard before: then its session goes there.
     pub(super) fn begin_to_move(&mut self, session: u32, namespace: &str, auth: Option<Raw<'_>>) -> bool {
-        if !self.sockets.log.is_on() {
+        if !self.engines.log.is_on() {
             return false;
         }
         let Some((auth, claim)) = auth.and_then(|auth| Some((auth, Claim::read(auth)?))) else {
             return false;
         };
         let to = claim.pid.shard();
-        let Some(record) = self.sockets.sessions.get(session) else { return false };
-        let waits = self.sockets.io.is_waiting(self.sockets.engine_id(session));
+        let Some(record) = self.engines.sessions.get(session) else { return false };
+        let waits = self.engines.io.is_waiting(self.engines.engine_id(session));
         let is_bound = record.socket != NONE || record.home().is_some() || waits;
         // One that polls could not be found there, were its requests not handed over.
         let can_go = self.lines.ring.abilities().exports;
@@ -64,13 +64,13 @@ impl Shard {
             token: record.carried_token(),
             counted: None,
         };
-        self.sockets.moving = Some(Moving { session, to, engine: Box::new(engine) });
+        self.engines.moving = Some(Moving { session, to, engine: Box::new(engine) });
         true
     }
 
     /// Sends off the session of a WebSocket with its connection, if it is to go.
     pub(super) fn move_with_websocket(&mut self, index: u32) {
-        let Some(Moving { session, to, engine }) = self.sockets.moving.take() else { return };
+        let Some(Moving { session, to, engine }) = self.engines.moving.take() else { return };
         self.forget_session(session);
         self.send_websocket(index, to, Carried::Session(engine), Vec::new());
     }
@@ -81,19 +81,19 @@ impl Shard {
         mut rest: Payload<'_>,
         scratch: &mut Vec<u8>,
     ) -> Result<(), CloseReason> {
-        let Some(Moving { session, to, mut engine }) = self.sockets.moving.take() else { return Ok(()) };
+        let Some(Moving { session, to, mut engine }) = self.engines.moving.take() else { return Ok(()) };
         while let Some(packet) = rest.decode_next(scratch) {
             engineio::encode_into_payload(&mut engine.payload, packet.map_err(|error| error.close_reason())?);
         }
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return Ok(()) };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return Ok(()) };
         engine.queue = record.engine.queue.take_bytes();
         engine.counted = record.extra.as_mut().and_then(|extra| extra.counted.take());
         // Its user is counted where it goes, if it enters there.
         record.count_users_no_more();
         record.engine.end_with_queue();
         let (parked, probe) = (record.engine.take_parked(), record.engine.take_probe());
-        self.sockets.wheel.clear(session);
-        self.sockets.moved.insert(session, to);
+        self.engines.wheel.clear(session);
+        self.engines.moved.insert(session, to);
         let sid = engine.sid;
         self.send_mesh(to, mesh::ShardMessage::EngineMove(engine));
         if let Some((index, is_confirmed)) = probe {
@@ -121,17 +121,17 @@ impl Shard {
     /// A session that polls comes from another shard.
     pub(in crate::shard) fn handle_engine_move(&mut self, mut engine: EngineMove) {
         let session = self.keep_moved(&mut engine, None);
-        self.sockets.foreign.insert((engine.sid.shard(), engine.sid.index()), session);
-        if let Some(record) = self.sockets.sessions.get_mut(session) {
+        self.engines.foreign.insert((engine.sid.shard(), engine.sid.index()), session);
+        if let Some(record) = self.engines.sessions.get_mut(session) {
             record.extra().home = Some(engine.sid);
             record.extra().counted = engine.counted.take();
             if !engine.queue.is_empty() {
-                record.engine.queue.add_payload(&engine.queue, &self.sockets.queued_bytes);
+                record.engine.queue.add_payload(&engine.queue, &self.engines.queued_bytes);
             }
         }
-        let id = self.sockets.engine_id(session);
+        let id = self.engines.engine_id(session);
         let heard = self.hear_socketio(session, Message::Text(&engine.packet)).and_then(|()| {
-            match engine.payload.is_empty() || self.sockets.find(id).is_none() {
+            match engine.payload.is_empty() || self.engines.find(id).is_none() {
                 true => Ok(()),
                 false => self.hear_payload(session, None, engine.payload.as_slice(), "").map(drop),
             }
@@ -168,14 +168,14 @@ impl Shard {
 
     /// A session tries this WebSocket, and goes on where the other shard was.
     fn adopt_probe(&mut self, index: u32, session: u32, is_confirmed: bool) {
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return };
         if !record.engine.handle_upgrade(index) {
             return self.drop_engine_connection(index, CloseReason::Normal);
         }
         if is_confirmed && let Probe::Confirm { parked } = record.engine.handle_probe_ping("probe") {
             self.release_poll(session, parked);
         }
-        self.sockets.await_upgrade(self.now.monotonic_ms, session, index);
+        self.engines.await_upgrade(self.now.monotonic_ms, session, index);
     }
 
     fn keep_moved(&mut self, engine: &mut EngineMove, websocket: Option<u32>) -> u32 {
@@ -191,31 +191,31 @@ impl Shard {
             address: engine.address,
             passage: engine.passage.clone(),
         }));
-        let interval = self.sockets.io.settings().ping_interval_ms;
+        let interval = self.engines.io.settings().ping_interval_ms;
         // It has yet to enter, and may be refused.
-        self.sockets.take_in(session, self.now.monotonic_ms, interval / 2)
+        self.engines.take_in(session, self.now.monotonic_ms, interval / 2)
     }
 
     /// The session of a request with another shard's id, if it has come here; the shard to ask otherwise.
     pub(super) fn find_foreign(&self, sid: &SessionId) -> Option<u32> {
-        let session = *self.sockets.foreign.get(&(sid.shard(), sid.index()))?;
-        self.sockets.is_named(session, sid).then_some(session)
+        let session = *self.engines.foreign.get(&(sid.shard(), sid.index()))?;
+        self.engines.is_named(session, sid).then_some(session)
     }
 
     /// A session that went to another shard has ended there: its note goes.
     pub(in crate::shard) fn handle_engine_ended(&mut self, sid: &SessionId) {
-        if self.sockets.is_named(sid.index(), sid) && self.sockets.moved.remove(&sid.index()).is_some() {
-            self.sockets.sessions.remove(sid.index());
+        if self.engines.is_named(sid.index(), sid) && self.engines.moved.remove(&sid.index()).is_some() {
+            self.engines.sessions.remove(sid.index());
         }
     }
 
     /// A shard has begun anew: sessions that went there are gone, and requests for those that came from there do not find
     /// them any more.
     pub(in crate::shard) fn lose_engines(&mut self, lost: ShardId) {
-        for (gone, _) in self.sockets.moved.extract_if(|_, to| *to == lost) {
-            self.sockets.sessions.remove(gone);
+        for (gone, _) in self.engines.moved.extract_if(|_, to| *to == lost) {
+            self.engines.sessions.remove(gone);
         }
-        let came = self.sockets.foreign.iter().filter(|((home, _), _)| *home == lost);
+        let came = self.engines.foreign.iter().filter(|((home, _), _)| *home == lost);
         for session in came.map(|(_, session)| *session).collect::<Vec<_>>() {
             self.end_engine(session, CloseReason::ShardFailed);
         }
@@ -223,8 +223,8 @@ impl Shard {
 
     /// Tells the shard that opened a session that it has ended.
     pub(super) fn tell_home(&mut self, session: u32) {
-        let Some(home) = self.sockets.sessions.get(session).and_then(Session::home) else { return };
-        self.sockets.foreign.remove(&(home.shard(), home.index()));
+        let Some(home) = self.engines.sessions.get(session).and_then(Session::home) else { return };
+        self.engines.foreign.remove(&(home.shard(), home.index()));
         self.send_mesh(home.shard(), mesh::ShardMessage::EngineEnded(home));
     }
 }

@@ -25,13 +25,13 @@ const ROUNDS_MAX: usize = 64;
 impl Shard {
     /// Does everything the application has asked for, in order, and what it asks for meanwhile.
     pub(in crate::shard) fn run_orders(&mut self) {
-        if self.sockets.runs_orders || self.sockets.io.orders().is_empty() {
+        if self.engines.runs_orders || self.engines.io.orders().is_empty() {
             return;
         }
-        self.sockets.runs_orders = true;
-        let mut orders = std::mem::take(&mut self.sockets.orders);
+        self.engines.runs_orders = true;
+        let mut orders = std::mem::take(&mut self.engines.orders);
         for _ in 0..ROUNDS_MAX {
-            self.sockets.io.orders().take(&mut orders);
+            self.engines.io.orders().take(&mut orders);
             if orders.is_empty() {
                 break;
             }
@@ -39,8 +39,8 @@ impl Shard {
                 self.run_order(issuer, order);
             }
         }
-        self.sockets.orders = orders;
-        self.sockets.runs_orders = false;
+        self.engines.orders = orders;
+        self.engines.runs_orders = false;
     }
 
     fn run_order(&mut self, issuer: Issuer, order: Order) {
@@ -95,15 +95,15 @@ impl Shard {
             return Some(order);
         };
         // Few sockets catch up at any moment, mostly none.
-        if self.sockets.held.is_empty() {
+        if self.engines.held.is_empty() {
             return Some(order);
         }
         let (index, bytes, bytes_max) =
             (socket.index, arguments.bytes(), self.limits.send_queue_bytes_max as usize);
-        if self.sockets.socket(*socket).is_none() {
+        if self.engines.socket(*socket).is_none() {
             return Some(order);
         }
-        let Some(held) = self.sockets.held.get_mut(&index) else { return Some(order) };
+        let Some(held) = self.engines.held.get_mut(&index) else { return Some(order) };
         // It is told from the log, unless something before is not in it.
         let is_kept = matches!(order, Order::Emit { ack: None, .. });
         if is_kept && held.orders.is_empty() {
@@ -113,7 +113,7 @@ impl Shard {
         {
             held.bytes += bytes;
             held.orders.push(order);
-        } else if let Some(session) = self.sockets.sockets.get(index).map(|socket| socket.session) {
+        } else if let Some(session) = self.engines.sockets.get(index).map(|socket| socket.session) {
             self.end_engine(session, CloseReason::Overloaded);
         }
         None
@@ -121,13 +121,13 @@ impl Shard {
 
     /// A room has taken a socket in, or will not.
     pub(super) fn end_join(&mut self, index: u32) {
-        self.sockets.joins.end_one(index);
+        self.engines.joins.end_one(index);
         self.look_at_asks();
     }
 
     /// Tells a socket what was put off.
     pub(super) fn run_held(&mut self, index: u32) {
-        for order in self.sockets.held.remove(&index).unwrap_or_default().orders {
+        for order in self.engines.held.remove(&index).unwrap_or_default().orders {
             self.run_order_now(order);
         }
     }
@@ -161,12 +161,12 @@ impl Shard {
             }
             Order::Gathered { asker, answer } => self.answer_shard(asker, *answer),
             Order::Send { session, is_text, data } => {
-                if let Some(session) = self.sockets.find(session) {
+                if let Some(session) = self.engines.find(session) {
                     self.send_raw(session, is_text, &data);
                 }
             }
             Order::Close { session } => {
-                if let Some(session) = self.sockets.find(session) {
+                if let Some(session) = self.engines.find(session) {
                     self.end_engine(session, CloseReason::ServerLeft);
                 }
             }
@@ -186,16 +186,16 @@ impl Shard {
     }
 
     fn emit(&mut self, id: SocketId, arguments: &Arguments, ack: Option<u64>, is_volatile: bool) {
-        let Some(socket) = self.sockets.socket(id) else { return };
+        let Some(socket) = self.engines.socket(id) else { return };
         let (state, session) = (socket.state, socket.session);
         if is_volatile && (state != State::Connected || !self.is_writable(session)) {
             return;
         }
         // One that asks for an acknowledgement does not end with a text.
-        let has_offset = self.sockets.log.is_on() && ack.is_none();
+        let has_offset = self.engines.log.is_on() && ack.is_none();
         let offset = has_offset.then(|| match is_volatile {
-            true => self.sockets.log.latest(),
-            false => self.sockets.log.keep_direct(self.now, id, arguments),
+            true => self.engines.log.latest(),
+            false => self.engines.log.keep_direct(self.now, id, arguments),
         });
         if state == State::Connected {
             let offset = offset.map(claim::offset_text);
@@ -204,11 +204,11 @@ impl Shard {
     }
 
     fn acknowledge(&mut self, socket: SocketId, id: u64, arguments: &Arguments) {
-        let Some(record) = self.sockets.socket(socket) else { return };
+        let Some(record) = self.engines.socket(socket) else { return };
         if !record.state.is_in() {
             return;
         }
-        let (session, namespace) = (record.session, self.sockets.io.namespace_name(record.namespace));
+        let (session, namespace) = (record.session, self.engines.io.namespace_name(record.namespace));
         let attachments = arguments.attachments.len() as u32;
         let head = AckHead { namespace: &namespace, id, attachments };
         self.send_socketio(session, &arguments.attachments, |text| {
@@ -218,14 +218,14 @@ impl Shard {
 
     /// Sends events that a client missed, each with the offset it has, as one message to the door.
     pub(super) fn send_again(&mut self, session: u32, socket: u32, missed: &[(u64, Sent)]) {
-        let Some(Outlet::WebSocket(connection)) = self.sockets.outlet(session) else {
+        let Some(Outlet::WebSocket(connection)) = self.engines.outlet(session) else {
             return missed.iter().for_each(|(offset, sent)| {
                 self.write_again(socket, *offset, sent, |shard, packet| {
                     shard.send_engine(session, Class::Recovery, packet);
                 });
             });
         };
-        let is_base64 = self.sockets.sessions.get(session).is_some_and(|one| one.engine.is_base64());
+        let is_base64 = self.engines.sessions.get(session).is_some_and(|one| one.engine.is_base64());
         let mut frames = Vec::new();
         for (offset, sent) in missed {
             self.write_again(socket, *offset, sent, |_, packet| {
@@ -244,10 +244,10 @@ impl Shard {
         sent: &Sent,
         mut write: impl FnMut(&mut Self, Packet<'_>),
     ) {
-        let Some(record) = self.sockets.sockets.get(socket) else { return };
+        let Some(record) = self.engines.sockets.get(socket) else { return };
         let (namespace, offset) = (record.namespace, claim::offset_text(offset));
-        let namespace = self.sockets.io.namespace_name(namespace);
-        let mut text = std::mem::take(&mut self.sockets.text);
+        let namespace = self.engines.io.namespace_name(namespace);
+        let mut text = std::mem::take(&mut self.engines.text);
         self.report.deliveries_total += 1;
         let send = |packet: Packet<'_>| write(self, packet);
         match sent {
@@ -261,12 +261,12 @@ impl Shard {
             }
             Sent::Lost(_) => unreachable!("what was lost is not sent"),
         }
-        self.sockets.text = text;
+        self.engines.text = text;
     }
 
     /// Does something to a socket of this shard.
     pub(in crate::shard) fn handle_socket_command(&mut self, id: SocketId, command: SocketCommand) {
-        let Some(socket) = self.sockets.socket(id) else { return };
+        let Some(socket) = self.engines.socket(id) else { return };
         let session = socket.session;
         match command {
             SocketCommand::Emit { arguments, is_volatile } => self.emit(id, &arguments, None, is_volatile),
@@ -276,24 +276,24 @@ impl Shard {
                 for room in rooms {
                     self.depart_room(id, &room);
                     if self.hub.unsubscribe(id.subscriber(), &room) {
-                        self.sockets.log.note_left(self.now, id, room);
+                        self.engines.log.note_left(self.now, id, room);
                     }
                 }
             }
-            SocketCommand::Keep(json) => self.sockets.io.keep_data(id, json),
+            SocketCommand::Keep(json) => self.engines.io.keep_data(id, json),
             // Put out while it is away, it is not to come back.
             SocketCommand::Disconnect { .. } | SocketCommand::PutOut if socket.state == State::Away => {
                 self.end_socket(id.index, CloseReason::ServerLeft);
             }
             // It hears first what it was told before.
             SocketCommand::Disconnect { ends_session } if socket.state == State::Returning => {
-                self.sockets.returning.put_out_after(session, id, ends_session);
+                self.engines.returning.put_out_after(session, id, ends_session);
             }
             SocketCommand::PutOut if socket.state == State::Returning => {
-                self.sockets.returning.put_out_after(session, id, true);
+                self.engines.returning.put_out_after(session, id, true);
             }
             SocketCommand::PutOut => {
-                let namespace = self.sockets.io.namespace_name(socket.namespace);
+                let namespace = self.engines.io.namespace_name(socket.namespace);
                 self.send_socketio(session, &[], |text| socketio::encode_disconnect(text, &namespace));
                 // Told both with one poll, a client takes the end of its connection for the reason.
                 self.answer_poll_of(session);
@@ -303,7 +303,7 @@ impl Shard {
                 self.end_engine(session, CloseReason::ServerLeft)
             }
             SocketCommand::Disconnect { ends_session: false } => {
-                let namespace = self.sockets.io.namespace_name(socket.namespace);
+                let namespace = self.engines.io.namespace_name(socket.namespace);
                 self.send_socketio(session, &[], |text| socketio::encode_disconnect(text, &namespace));
                 self.end_socket(id.index, CloseReason::ServerLeft);
             }
@@ -312,10 +312,10 @@ impl Shard {
 
     /// Puts a socket into a room; with a number the application hears of it.
     fn join_room(&mut self, id: SocketId, room: ChannelName, number: Option<u32>) {
-        if self.sockets.socket(id).is_none() {
+        if self.engines.socket(id).is_none() {
             return;
         }
-        self.sockets.joins.begin(id.index);
+        self.engines.joins.begin(id.index);
         let subscriber = id.subscriber();
         let asked = self.hub.subscribe(self.now, subscriber, Transport::SocketIo, room.clone(), None, number);
         if let Err(error) = asked {
@@ -334,12 +334,12 @@ impl Shard {
         }
         // An application does not send itself an event for the others.
         if !matches!(request, SocketsRequest::ServerEvent { .. }) {
-            let begun = self.sockets.joins.begun();
+            let begun = self.engines.joins.begun();
             self.handle_sockets_request(self.id, request);
-            if let Some(number) = self.sockets.commanding() {
+            if let Some(number) = self.engines.commanding() {
                 self.note_selection(issuer, number);
             }
-            if self.sockets.joins.begun() > begun {
+            if self.engines.joins.begun() > begun {
                 self.note_joins(issuer);
             }
         }
@@ -352,14 +352,14 @@ impl Shard {
                 self.begin_selecting(from, selection, Task::Command(command));
             }
             SocketsRequest::Ask { selection, token, asking } => {
-                let gathering = self.sockets.io.gather((from, token), *asking);
+                let gathering = self.engines.io.gather((from, token), *asking);
                 self.begin_selecting(from, selection, Task::Ask(gathering));
             }
             SocketsRequest::Fetch { selection, token, limit, told } => {
                 self.begin_selecting(from, selection, Task::Tell { token, limit, told });
             }
             SocketsRequest::ServerEvent { namespace, arguments, token } => {
-                self.sockets.io.server_event(from, &namespace, &arguments, token);
+                self.engines.io.server_event(from, &namespace, &arguments, token);
             }
         }
         self.run_orders();
@@ -373,7 +373,7 @@ impl Shard {
     }
 
     pub(in crate::shard) fn handle_sockets_answer(&mut self, from: ShardId, answer: SocketsAnswer) {
-        self.sockets.io.answered(from, answer);
+        self.engines.io.answered(from, answer);
         self.run_orders();
     }
 }

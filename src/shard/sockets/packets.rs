@@ -31,8 +31,8 @@ const ENTERING: u32 = 1;
 impl Shard {
     /// A message of a session that speaks Socket.IO.
     pub(super) fn hear_socketio(&mut self, session: u32, message: Message<'_>) -> Result<(), CloseReason> {
-        let settings = PacketSettings::new(self.sockets.io.settings().max_http_buffer_size as usize);
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return Ok(()) };
+        let settings = PacketSettings::new(self.engines.io.settings().max_http_buffer_size as usize);
+        let Some(record) = self.engines.sessions.get_mut(session) else { return Ok(()) };
         // What has no attachments, and does not interrupt what has, needs no assembly.
         let heard = match (message, &mut record.extra) {
             (Message::Text(text), Some(extra))
@@ -67,7 +67,7 @@ impl Shard {
 
     /// Notes what a session keeps of a packet whose attachments have not all arrived.
     fn note_assembly(&mut self, session: u32) {
-        let Some(extra) = self.sockets.sessions.get_mut(session).and_then(|one| one.extra.as_mut()) else {
+        let Some(extra) = self.engines.sessions.get_mut(session).and_then(|one| one.extra.as_mut()) else {
             return;
         };
         let bytes = extra.assembly.held_bytes();
@@ -85,7 +85,7 @@ impl Shard {
         packet: &Packet<'_>,
         attachments: &[Box<[u8]>],
     ) -> Result<(), CloseReason> {
-        let socket = self.sockets.socket_in(session, packet.namespace);
+        let socket = self.engines.socket_in(session, packet.namespace);
         match (&packet.kind, socket) {
             (Kind::Connect { auth }, before) => {
                 // It has not heard yet that it is in, or has not told us that it left: what it asks last counts.
@@ -106,8 +106,8 @@ impl Shard {
                 self.hear_event(socket, &event)
             }
             (Kind::Ack(ack), Some(socket)) => {
-                let id = self.sockets.id_of(socket);
-                self.sockets.io.acknowledged(id, ack.id, ack.array.as_str(), attachments);
+                let id = self.engines.id_of(socket);
+                self.engines.io.acknowledged(id, ack.id, ack.array.as_str(), attachments);
                 self.run_orders();
                 Ok(())
             }
@@ -124,13 +124,13 @@ impl Shard {
     }
 
     fn hear_event(&mut self, socket: u32, event: &Event<'_>) -> Result<(), CloseReason> {
-        let Some(record) = self.sockets.sockets.get(socket) else { return Ok(()) };
+        let Some(record) = self.engines.sockets.get(socket) else { return Ok(()) };
         // It has not been told yet that it is in.
         if !record.state.is_in() {
             return Ok(());
         }
         let (namespace, session) = (record.namespace, record.session);
-        let has_room = self.sockets.io.event(self.sockets.id_of(socket), namespace, event);
+        let has_room = self.engines.io.event(self.engines.id_of(socket), namespace, event);
         self.run_orders();
         self.pause_if_behind(session);
         if has_room { Ok(()) } else { Err(CloseReason::Overloaded) }
@@ -138,7 +138,7 @@ impl Shard {
 
     /// A client that does not read the answers to its own events is not read either, long before its queue is full.
     pub(super) fn pause_if_behind(&mut self, session: u32) {
-        let connection = self.sockets.sessions.get(session).map_or(NONE, |record| record.engine.websocket());
+        let connection = self.engines.sessions.get(session).map_or(NONE, |record| record.engine.websocket());
         if connection != NONE
             && self.lines.waiting(connection) > self.limits.send_queue_bytes_max as usize / 2
         {
@@ -151,25 +151,25 @@ impl Shard {
         if self.come_back(session, namespace, auth) || self.begin_to_move(session, namespace, auth) {
             return;
         }
-        if self.sockets.sockets_of(session).count() >= NAMESPACES_PER_CLIENT_MAX {
+        if self.engines.sockets_of(session).count() >= NAMESPACES_PER_CLIENT_MAX {
             let error = ConnectError::new("this client is in as many namespaces as it may be");
             return self.refuse_entry(session, namespace, &error);
         }
         let Some(token) = self.token_to_enter(session, namespace, auth, &rulings) else { return };
         let address = self.address_of_session(session);
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return };
         let connection = record.engine.websocket();
         let handshake = record.extra.as_mut().and_then(|extra| extra.handshake.take());
         let mut secret = [0; 9];
-        if self.sockets.log.is_on() && getrandom::fill(&mut secret).is_err() {
+        if self.engines.log.is_on() && getrandom::fill(&mut secret).is_err() {
             return self.refuse_entry(session, namespace, &ConnectError::new("the server has no randomness"));
         }
-        let id = self.sockets.id_of(self.sockets.sockets.next_index());
+        let id = self.engines.id_of(self.engines.sockets.next_index());
         let auth = auth.map(Raw::as_str);
         let (handshake_kept, is_websocket) = (handshake.as_deref(), connection != NONE);
         let user = token.as_ref().map(|token| token.user.clone());
         let connecting = Connecting {
-            session: self.sockets.engine_id(session),
+            session: self.engines.engine_id(session),
             socket: id,
             namespace,
             auth,
@@ -180,12 +180,12 @@ impl Shard {
             rulings: &rulings,
             question: RefCell::default(),
         };
-        let admitted = self.sockets.io.admit(&connecting);
+        let admitted = self.engines.io.admit(&connecting);
         let question = connecting.question.take();
         let is_in = matches!(admitted, Ok(Admitted::To(_)));
-        let keeps = self.sockets.io.settings().keep_handshake || !is_in;
+        let keeps = self.engines.io.settings().keep_handshake || !is_in;
         let names = self.gate.consults.fields_of_clients();
-        if let Some(record) = self.sockets.sessions.get_mut(session) {
+        if let Some(record) = self.engines.sessions.get_mut(session) {
             match keeps {
                 true => record.extra().handshake = handshake,
                 false => record.forget_handshake(handshake.as_deref(), names.as_deref()),
@@ -201,18 +201,18 @@ impl Shard {
             }
         };
         let Ok(channel) = namespace_channel(namespace) else {
-            self.sockets.io.forgotten(id, entered);
+            self.engines.io.forgotten(id, entered);
             return self.refuse_entry(session, namespace, &ConnectError::new("Invalid namespace"));
         };
-        let first = self.sockets.sessions.get(session).map_or(NONE, |record| record.socket);
+        let first = self.engines.sessions.get(session).map_or(NONE, |record| record.socket);
         let socket = Socket::new(entered, session, connection, secret, first);
         self.begin_socket(id, session, socket, channel);
     }
 
     /// A socket that may enter follows its namespace; it is in when that has begun.
     fn begin_socket(&mut self, id: SocketId, session: u32, socket: Socket, channel: ChannelName) {
-        let index = self.sockets.sockets.insert(|_, _| socket);
-        if let Some(record) = self.sockets.sessions.get_mut(session) {
+        let index = self.engines.sockets.insert(|_, _| socket);
+        if let Some(record) = self.engines.sessions.get_mut(session) {
             record.socket = index;
             record.engine.admit();
         }
@@ -238,8 +238,8 @@ impl Shard {
         auth: Option<&str>,
         rulings: Vec<Ruled>,
     ) {
-        let Some(session) = self.sockets.find(engine) else { return };
-        if self.sockets.socket_in(session, namespace).is_none() && !self.is_ending(session) {
+        let Some(session) = self.engines.find(engine) else { return };
+        if self.engines.socket_in(session, namespace).is_none() && !self.is_ending(session) {
             let auth = auth.and_then(|auth| Raw::check(auth, usize::MAX).ok());
             self.enter(session, namespace, auth, rulings);
         }
@@ -247,7 +247,7 @@ impl Shard {
 
     /// A socket's token is good no more. Its client may connect anew, and is asked for another.
     pub(in crate::shard) fn shut_out_socket(&mut self, id: SocketId, reason: CloseReason) {
-        let Some(socket) = self.sockets.socket(id) else { return };
+        let Some(socket) = self.engines.socket(id) else { return };
         match socket.state {
             State::Away => self.forget_away(id),
             _ => {
@@ -272,22 +272,22 @@ impl Shard {
         channel: ChannelName,
         position: Position,
     ) {
-        let Some(index) = self.sockets.find_subscriber(subscriber) else { return };
-        let id = self.sockets.id_of(index);
+        let Some(index) = self.engines.find_subscriber(subscriber) else { return };
+        let id = self.engines.id_of(index);
         if token != Some(ENTERING) {
             self.enter_room(id, &channel);
-            self.sockets.log.note_joined(self.now, id, channel, position);
+            self.engines.log.note_joined(self.now, id, channel, position);
             self.tell_joined(id, token, Ok(()));
             return self.end_join(index);
         }
         // Who knows its pid has heard all there was before it.
-        let mark = self.sockets.log.mark();
-        if let Some(socket) = self.sockets.sockets.get_mut(index) {
+        let mark = self.engines.log.mark();
+        if let Some(socket) = self.engines.sockets.get_mut(index) {
             socket.heard = mark;
         }
         if let Some(entered) = self.welcome_socket(id) {
             self.notify_of_socket(id, entered);
-            self.sockets.io.connected(id, entered, false);
+            self.engines.io.connected(id, entered, false);
             self.run_orders();
         }
     }
@@ -295,15 +295,15 @@ impl Shard {
     /// Tells a client that it is in; gives the namespace, unless that ended its session.
     fn welcome_socket(&mut self, id: SocketId) -> Option<NamespaceId> {
         let index = id.index;
-        let socket = self.sockets.socket(id)?;
+        let socket = self.engines.socket(id)?;
         let (session, entered, secret) = (socket.session, socket.namespace, socket.secret);
-        let namespace = self.sockets.io.namespace_name(entered);
-        let pid = self.sockets.log.is_on().then(|| SessionId::new(self.id, index, secret).text());
+        let namespace = self.engines.io.namespace_name(entered);
+        let pid = self.engines.log.is_on().then(|| SessionId::new(self.id, index, secret).text());
         let sid = id.to_string();
         let reply = ConnectReply { namespace: &namespace, sid: &sid, pid: pid.as_deref() };
         self.send_socketio(session, &[], |text| socketio::encode_connect(text, reply));
-        self.sockets.socket(id)?;
-        self.sockets.sockets.get_mut(index)?.state = State::Connected;
+        self.engines.socket(id)?;
+        self.engines.sockets.get_mut(index)?.state = State::Connected;
         Some(entered)
     }
 
@@ -314,10 +314,10 @@ impl Shard {
         channel: &ChannelName,
         error: SubscribeError,
     ) {
-        let Some(index) = self.sockets.find_subscriber(subscriber) else { return };
+        let Some(index) = self.engines.find_subscriber(subscriber) else { return };
         if token != Some(ENTERING) {
             if error == SubscribeError::Withdrawn {
-                self.sockets.log.take_back_left(self.sockets.id_of(index), channel);
+                self.engines.log.take_back_left(self.engines.id_of(index), channel);
             }
             // To be in a room already is what was asked for.
             let is_in_vain = !matches!(error, SubscribeError::Already | SubscribeError::Withdrawn);
@@ -326,15 +326,15 @@ impl Shard {
                 tracing::debug!(?error, "a socket could not join a room");
             }
             let result = if is_in_vain { Err(error) } else { Ok(()) };
-            self.tell_joined(self.sockets.id_of(index), token, result);
+            self.tell_joined(self.engines.id_of(index), token, result);
             return self.end_join(index);
         }
-        let id = self.sockets.id_of(index);
-        self.sockets.unlink(index);
+        let id = self.engines.id_of(index);
+        self.engines.unlink(index);
         self.hub.leave_all(subscriber);
-        let Some(socket) = self.sockets.sockets.remove(index) else { return };
-        let namespace = self.sockets.io.namespace_name(socket.namespace);
-        self.sockets.io.forgotten(id, socket.namespace);
+        let Some(socket) = self.engines.sockets.remove(index) else { return };
+        let namespace = self.engines.io.namespace_name(socket.namespace);
+        self.engines.io.forgotten(id, socket.namespace);
         let message = ConnectError::new("the server is overloaded; try again later");
         self.refuse_entry(socket.session, &namespace, &message);
     }
@@ -342,58 +342,58 @@ impl Shard {
     /// Tells the application what became of a join it wanted to hear of.
     fn tell_joined(&mut self, id: SocketId, number: Option<u32>, result: Result<(), SubscribeError>) {
         if let Some(number) = number {
-            self.sockets.io.joined(id, number, result);
+            self.engines.io.joined(id, number, result);
             self.run_orders();
         }
     }
 
     /// A socket's client leaves its namespace, or is put out.
     pub(super) fn end_socket(&mut self, index: u32, reason: CloseReason) {
-        let id = self.sockets.id_of(index);
+        let id = self.engines.id_of(index);
         self.tell_disconnecting(index, reason);
-        let Some(socket) = self.sockets.sockets.get_mut(index) else { return };
+        let Some(socket) = self.engines.sockets.get_mut(index) else { return };
         let (was_connected, entered, session) = (socket.state.is_in(), socket.namespace, socket.session);
-        let is_kept = was_connected && self.sockets.log.is_on() && reason.may_come_back();
+        let is_kept = was_connected && self.engines.log.is_on() && reason.may_come_back();
         if was_connected && !is_kept {
             self.notify_of_socket_gone(id, entered, reason);
         }
-        self.sockets.returning.forget(session, id);
-        self.sockets.unlink(index);
+        self.engines.returning.forget(session, id);
+        self.engines.unlink(index);
         if is_kept {
             self.send_away_socket(index);
             // It hears of it when it comes back.
             self.run_held(index);
         } else {
-            self.sockets.held.remove(&index);
+            self.engines.held.remove(&index);
             self.forget_joins(index);
             self.hub.leave_all(id.subscriber());
-            self.sockets.sockets.remove(index);
+            self.engines.sockets.remove(index);
         }
         match was_connected {
-            true => self.sockets.io.disconnected(id, entered, reason, is_kept),
-            false => self.sockets.io.forgotten(id, entered),
+            true => self.engines.io.disconnected(id, entered, reason, is_kept),
+            false => self.engines.io.forgotten(id, entered),
         }
     }
 
     /// A socket is gone that may have been on its way into rooms.
     fn forget_joins(&mut self, index: u32) {
-        self.sockets.joins.forget(index);
+        self.engines.joins.forget(index);
         self.look_at_asks();
     }
 
     /// Tells the application of one that is about to leave, if it wants to know, while its rooms are there.
     fn tell_disconnecting(&mut self, index: u32, reason: CloseReason) {
-        if let Some(socket) = self.sockets.sockets.get(index)
+        if let Some(socket) = self.engines.sockets.get(index)
             && socket.state.is_in()
-            && self.sockets.io.hears_disconnecting(socket.namespace)
+            && self.engines.io.hears_disconnecting(socket.namespace)
         {
             let rooms = self.rooms_of(index);
-            self.sockets.io.disconnecting(self.sockets.id_of(index), socket.namespace, reason, &rooms);
+            self.engines.io.disconnecting(self.engines.id_of(index), socket.namespace, reason, &rooms);
         }
     }
 
     pub(super) fn end_sockets_of(&mut self, session: u32, reason: CloseReason) {
-        while let Some(record) = self.sockets.sessions.get(session)
+        while let Some(record) = self.engines.sessions.get(session)
             && record.socket != NONE
         {
             let first = record.socket;
@@ -403,47 +403,47 @@ impl Shard {
 
     /// The channels of a socket's rooms, without that of its namespace.
     pub(super) fn rooms_of(&self, index: u32) -> Vec<ChannelName> {
-        let subscriber = self.sockets.id_of(index).subscriber();
+        let subscriber = self.engines.id_of(index).subscriber();
         let name =
-            self.sockets.sockets.get(index).map(|socket| self.sockets.io.namespace_name(socket.namespace));
+            self.engines.sockets.get(index).map(|socket| self.engines.io.namespace_name(socket.namespace));
         let is_room = |channel: &&ChannelName| Some(channel.as_str()) != name.as_deref();
         self.hub.channels_of(subscriber.index).filter(is_room).cloned().collect()
     }
 
     fn send_away_socket(&mut self, index: u32) {
-        let id = self.sockets.id_of(index);
-        let Some(socket) = self.sockets.sockets.get_mut(index) else { return };
+        let id = self.engines.id_of(index);
+        let Some(socket) = self.engines.sockets.get_mut(index) else { return };
         (socket.state, socket.session, socket.connection) = (State::Away, NONE, NONE);
         socket.absences = socket.absences.wrapping_add(1);
         let absence = socket.absences;
-        self.sockets.await_return(self.now.monotonic_ms, id, absence);
+        self.engines.await_return(self.now.monotonic_ms, id, absence);
     }
 
     /// Forgets a client that has not come back in time.
     pub(super) fn forget_away(&mut self, id: SocketId) {
         self.hub.leave_all(id.subscriber());
-        if let Some(namespace) = self.sockets.socket(id).map(|socket| socket.namespace) {
+        if let Some(namespace) = self.engines.socket(id).map(|socket| socket.namespace) {
             self.notify_of_socket_gone(id, namespace, CloseReason::ClientGone);
         }
         self.forget_joins(id.index);
-        if let Some(socket) = self.sockets.sockets.remove(id.index) {
-            self.sockets.io.forgotten(id, socket.namespace);
+        if let Some(socket) = self.engines.sockets.remove(id.index) {
+            self.engines.io.forgotten(id, socket.namespace);
         }
     }
 
     /// Lets a client go on as the socket it was, if it shows that it was and all it missed is held.
     fn come_back(&mut self, session: u32, namespace: &str, auth: Option<Raw<'_>>) -> bool {
-        if !self.sockets.log.is_on() {
+        if !self.engines.log.is_on() {
             return false;
         }
         let Some(claim) = auth.and_then(claim::Claim::read) else { return false };
-        let Some(mut id) = self.sockets.find_claimed(&claim, self.id, namespace) else { return false };
+        let Some(mut id) = self.engines.find_claimed(&claim, self.id, namespace) else { return false };
         // A client that was lost may be back before that was noticed here.
-        if let Some(socket) = self.sockets.socket(id)
+        if let Some(socket) = self.engines.socket(id)
             && socket.state.is_in()
         {
             self.end_engine(socket.session, CloseReason::ClientGone);
-            match self.sockets.find_claimed(&claim, self.id, namespace) {
+            match self.engines.find_claimed(&claim, self.id, namespace) {
                 Some(away) => id = away,
                 None => return false,
             }
@@ -455,7 +455,7 @@ impl Shard {
         }
         let Some(entered) = self.welcome_socket(id) else { return true };
         self.begin_returning(session, id, told);
-        self.sockets.io.connected(id, entered, true);
+        self.engines.io.connected(id, entered, true);
         self.run_orders();
         // What it missed comes first, and most have missed little.
         self.tell_missed(session);
@@ -465,29 +465,29 @@ impl Shard {
     /// Up to where a socket whose client is away has been told, unless not all it missed since is held, or it is more than a
     /// client may have missed.
     fn told(&mut self, id: SocketId, offset: Option<u64>) -> Option<u64> {
-        let socket = self.sockets.socket(id)?;
-        let proven = self.sockets.log.offset_at(socket.heard);
+        let socket = self.engines.socket(id)?;
+        let proven = self.engines.log.offset_at(socket.heard);
         let told = offset.map_or(proven, |offset| offset.max(proven));
         let is_in = |channel: &ChannelName| is_in(&self.hub, id, channel);
         let bytes_max = RECOVERY_QUEUES_MAX * self.limits.send_queue_bytes_max as usize;
         let channels = self.hub.channels_of(id.subscriber().index);
         let of = recovery::Whereabouts { socket: id, told, channels, is_in };
-        let missed = self.sockets.log.missed(of, bytes_max);
+        let missed = self.engines.log.missed(of, bytes_max);
         self.work.count(Work::Events, missed.looked);
         missed.is_held.then_some(told)
     }
 
     /// Makes a socket whose client was away one of a session's.
     fn put_into(&mut self, session: u32, id: SocketId) -> bool {
-        let keeps_handshake = self.sockets.io.settings().keep_handshake;
+        let keeps_handshake = self.engines.io.settings().keep_handshake;
         let names = self.gate.consults.fields_of_clients();
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return false };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return false };
         let connection = record.engine.websocket();
-        let Some(socket) = self.sockets.sockets.get_mut(id.index) else { return false };
+        let Some(socket) = self.engines.sockets.get_mut(id.index) else { return false };
         let first = std::mem::replace(&mut record.socket, id.index);
         (socket.session, socket.next, socket.connection) = (session, first, connection);
         record.engine.admit();
-        self.sockets.io.carried(id, connection != NONE);
+        self.engines.io.carried(id, connection != NONE);
         if !keeps_handshake && let Some(extra) = &mut record.extra {
             let handshake = extra.handshake.take();
             record.forget_handshake(handshake.as_deref(), names.as_deref());

@@ -12,7 +12,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::{EngineOutcome, Shard, Sockets, requests::refusal};
+use super::{EngineOutcome, Engines, Shard, requests::refusal};
 use crate::{
     app::heads,
     broker::{NoAnswer, NodeAnswer, PassedBack, PassedOn, Tunnel},
@@ -29,7 +29,7 @@ use crate::{
 /// Says in a request which node has passed it on, so that it is passed on once.
 const PASSED_BY: &str = "roadstead-passed-by";
 
-impl Sockets {
+impl Engines {
     /// Whether a session's id was given by another node.
     pub(super) fn is_of_another_node(&self, sid: &SessionId) -> bool {
         self.node != NodeId::NONE && sid.node() != self.node
@@ -55,7 +55,7 @@ impl Shard {
         let address = self.lines.slab.look(index).address;
         let address = self.addresses.get(address);
         let wait_ms = match request.method {
-            Method::Get => u64::from(self.sockets.io.settings().ping_interval_ms) + PASSED_ON_MS,
+            Method::Get => u64::from(self.engines.io.settings().ping_interval_ms) + PASSED_ON_MS,
             _ => POST_PASSED_ON_MS,
         };
         let Some(joint) = &mut self.foundation.broker else { return Err(HandshakeError::UnknownSid) };
@@ -86,7 +86,7 @@ impl Shard {
             return Err(HandshakeError::UnknownSid);
         }
         let address = self.addresses.get(record.address);
-        let added = passed_by(self.sockets.node) + "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+        let added = passed_by(self.engines.node) + "Connection: Upgrade\r\nUpgrade: websocket\r\n";
         let request = heads::encode(request, address, None, &added);
         Ok(EngineOutcome::Tunnel { node: sid.node(), request })
     }

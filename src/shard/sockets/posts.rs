@@ -87,10 +87,10 @@ impl Shard {
         if body.is_empty() {
             return Err(CloseReason::ProtocolError);
         }
-        let id = self.sockets.engine_id(session);
+        let id = self.engines.engine_id(session);
         let packets =
             Payload::new(body, ENGINEIO_PAYLOAD_PACKETS_MAX).map_err(|error| error.close_reason())?;
-        let left = match self.sockets.posts.has(id) {
+        let left = match self.engines.posts.has(id) {
             true => packets.rest(),
             false => {
                 let at_once = self.intake.grant() - self.intake.heard();
@@ -98,7 +98,7 @@ impl Shard {
             }
         };
         if let Some(rest) = left {
-            self.sockets.posts.push(id, connection, rest, fields);
+            self.engines.posts.push(id, connection, rest, fields);
         }
         Ok(left.is_some())
     }
@@ -110,17 +110,17 @@ impl Shard {
         mut packets: Payload<'a>,
         at_once: usize,
     ) -> Result<Option<&'a str>, CloseReason> {
-        let id = self.sockets.engine_id(session);
+        let id = self.engines.engine_id(session);
         let mut scratch = Vec::new();
         for _ in 0..at_once {
             let Some(packet) = packets.decode_next(&mut scratch) else { return Ok(None) };
             self.intake.note(1);
             self.hear_packet(session, packet.map_err(|error| error.close_reason())?)?;
-            if self.sockets.moving.is_some() {
+            if self.engines.moving.is_some() {
                 self.move_with_payload(packets, &mut scratch)?;
                 return Ok(None);
             }
-            if self.sockets.find(id).is_none_or(|session| self.is_ending(session)) {
+            if self.engines.find(id).is_none_or(|session| self.is_ending(session)) {
                 return Ok(None);
             }
         }
@@ -130,8 +130,8 @@ impl Shard {
     /// Goes on with what is left of posts, each session in its turn.
     pub(in crate::shard) fn continue_posts(&mut self) {
         for _ in 0..PACKETS_PER_TURN / PACKETS_AT_ONCE {
-            let Some(mut posted) = self.sockets.posts.0.pop_front() else { return };
-            let Some(session) = self.sockets.find(posted.session).filter(|session| !self.is_ending(*session))
+            let Some(mut posted) = self.engines.posts.0.pop_front() else { return };
+            let Some(session) = self.engines.find(posted.session).filter(|session| !self.is_ending(*session))
             else {
                 // As of a post that ends its session: it has been taken, and what is behind it finds none.
                 posted.posts.into_iter().for_each(|post| self.answer_post(post, Ok(())));
@@ -150,7 +150,7 @@ impl Shard {
                 }
             }
             if !posted.posts.is_empty() {
-                self.sockets.posts.0.push_back(posted);
+                self.engines.posts.0.push_back(posted);
             }
         }
     }

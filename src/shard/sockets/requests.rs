@@ -1,7 +1,7 @@
 //! HTTP requests to Engine.IO: the handshake, polls, posts and upgrades.
 
 use super::{
-    Session, Shard, Shown, Sockets,
+    Engines, Session, Shard, Shown,
     posts::{refused, taken},
 };
 use crate::{
@@ -67,7 +67,7 @@ pub(in crate::shard) enum WebSocketRole {
     Surplus,
 }
 
-impl Sockets {
+impl Engines {
     /// A session that was opened and never used, without a connection now and not gone to another shard: an old one.
     fn take_unused(&mut self) -> Option<u32> {
         let (sessions, moved) = (&self.sessions, &self.moved);
@@ -84,20 +84,20 @@ impl Sockets {
 impl Shard {
     /// Whether a request is one to Engine.IO.
     pub(in crate::shard) fn is_for_engine(&self, request: &Request<'_>) -> bool {
-        let path = &*self.sockets.io.settings().path;
-        self.sockets.is_served && (request.path() == path || request.path() == path.trim_end_matches('/'))
+        let path = &*self.engines.io.settings().path;
+        self.engines.is_served && (request.path() == path || request.path() == path.trim_end_matches('/'))
     }
 
     /// Answers a request to Engine.IO.
     pub(in crate::shard) fn answer_engine(&mut self, index: u32, request: &Request<'_>) -> EngineOutcome {
-        let Ok(mut fields) = self.sockets.origins.check(request) else {
+        let Ok(mut fields) = self.engines.origins.check(request) else {
             return EngineOutcome::Respond(refusal(HandshakeError::Forbidden, Some(PAGE_REFUSED)));
         };
         if request.method == Method::Options {
             fields.push_str(&preflight_fields(request, "GET, POST"));
             return EngineOutcome::Respond(Response { fields, ..Response::empty(204) });
         }
-        let own_fields = self.sockets.io.fields_of(request);
+        let own_fields = self.engines.io.fields_of(request);
         fields.push_str(&own_fields);
         let query = Query::decode(request.target);
         let outcome = match self.offered(query.transport) {
@@ -111,7 +111,7 @@ impl Shard {
         match outcome {
             Ok(EngineOutcome::Respond(response)) => EngineOutcome::Respond(with_fields(response, &fields)),
             Ok(EngineOutcome::Park { session }) if !own_fields.is_empty() => {
-                if let Some(record) = self.sockets.sessions.get_mut(session) {
+                if let Some(record) = self.engines.sessions.get_mut(session) {
                     record.extra().fields = fields.into();
                 }
                 EngineOutcome::Park { session }
@@ -126,7 +126,7 @@ impl Shard {
     }
 
     fn offered(&self, transport: Option<Transport>) -> Option<Transport> {
-        let settings = self.sockets.io.settings();
+        let settings = self.engines.io.settings();
         transport.filter(|transport| match transport {
             Transport::Polling => settings.polling,
             Transport::WebSocket => settings.websocket,
@@ -168,9 +168,9 @@ impl Shard {
         };
         let mut secret = [0; 9];
         getrandom::fill(&mut secret).map_err(|_| HandshakeError::BadRequest)?;
-        let secret = SessionId::secret_of(self.sockets.node, secret);
-        let sid = SessionId::new(self.id, self.sockets.sessions.next_index(), secret);
-        let own_fields = match self.sockets.io.judge_request(request, &sid) {
+        let secret = SessionId::secret_of(self.engines.node, secret);
+        let sid = SessionId::new(self.id, self.engines.sessions.next_index(), secret);
+        let own_fields = match self.engines.io.judge_request(request, &sid) {
             Ok(fields) => fields,
             Err(message) => {
                 return Ok(EngineOutcome::Respond(refusal(HandshakeError::Forbidden, Some(&message))));
@@ -179,7 +179,7 @@ impl Shard {
         let takes_tokens = self.gate.tokens.verifier.takes_tokens();
         let token = if takes_tokens { self.credential(request).map(Into::into) } else { None };
         let session = self.keep_session(index, request, secret, accept.is_some(), fields);
-        if let Some(record) = self.sockets.sessions.get_mut(session) {
+        if let Some(record) = self.engines.sessions.get_mut(session) {
             if query.is_base64 {
                 record.engine.ask_for_base64();
             }
@@ -204,10 +204,10 @@ impl Shard {
     /// Whether one more session may be kept. When there are as many as may be, one goes that was opened and never used:
     /// whoever opens many without using them pushes out its own.
     fn has_place_for_session(&mut self) -> bool {
-        if self.sockets.sessions.len() < self.sockets.sessions_max {
+        if self.engines.sessions.len() < self.engines.sessions_max {
             return true;
         }
-        let Some(unused) = self.sockets.take_unused() else { return false };
+        let Some(unused) = self.engines.take_unused() else { return false };
         match self.is_ending(unused) {
             true => self.forget_session(unused),
             false => self.end_engine(unused, CloseReason::ConnectTimeout),
@@ -222,7 +222,7 @@ impl Shard {
         let id = self.lines.slab.look(index).address;
         match self.addresses.get(id) {
             Some(address) if max > 0 && !is_websocket && !self.addresses.is_proxy(id) => {
-                let counts = &self.sockets.handshakes;
+                let counts = &self.engines.handshakes;
                 counts.enter(address, max).then(|| Some(CountedAddress::new(counts, address)))
             }
             Some(_) | None => Some(None),
@@ -239,7 +239,7 @@ impl Shard {
     ) -> u32 {
         let mut session = Session::new(Engine::new(secret, is_websocket.then_some(index)));
         // A raw application is told at once and never again; Socket.IO's asks who it is when it enters a namespace.
-        if !self.sockets.io.is_raw() {
+        if !self.engines.io.is_raw() {
             let address = self.lines.slab.look(index);
             let address = address.peer_address(self.addresses.get(address.address));
             session.extra().handshake = Some(Box::new(handshake_of(request, address)));
@@ -247,21 +247,21 @@ impl Shard {
         if !fields.is_empty() && !is_websocket {
             session.extra().fields = fields.into();
         }
-        let interval = self.sockets.io.settings().ping_interval_ms;
+        let interval = self.engines.io.settings().ping_interval_ms;
         // Never late, which a client would take for silence, and spread, so that a storm of handshakes is not followed
         // by storms of pings.
         let early = (interval / 8 + 2 * TICK_MS as u32).min(interval / 2) + fastrand::u32(0..=interval / 4);
-        let session = self.sockets.take_in(session, self.now.monotonic_ms, interval - early);
-        if self.sockets.io.is_raw() {
-            self.sockets.io.opened(self.sockets.engine_id(session));
+        let session = self.engines.take_in(session, self.now.monotonic_ms, interval - early);
+        if self.engines.io.is_raw() {
+            self.engines.io.opened(self.engines.engine_id(session));
         }
         session
     }
 
     /// The open packet's JSON.
     pub(super) fn handshake_json(&self, session: u32, is_polling: bool) -> String {
-        let settings = self.sockets.io.settings();
-        let secret = self.sockets.sessions.get(session).map_or([0; 9], |session| session.engine.secret);
+        let settings = self.engines.io.settings();
+        let secret = self.engines.sessions.get(session).map_or([0; 9], |session| session.engine.secret);
         let upgrades = match is_polling && settings.websocket {
             true => &[Transport::WebSocket][..],
             false => &[],
@@ -287,16 +287,16 @@ impl Shard {
         transport: Transport,
         fields: &str,
     ) -> Result<EngineOutcome, HandshakeError> {
-        if self.sockets.is_of_another_node(&sid) {
+        if self.engines.is_of_another_node(&sid) {
             return self.answer_elsewhere(index, request, &sid, transport);
         }
         let found = match sid.shard() == self.id {
-            true => self.sockets.is_named(sid.index(), &sid).then(|| sid.index()),
+            true => self.engines.is_named(sid.index(), &sid).then(|| sid.index()),
             false => self.find_foreign(&sid),
         };
         let elsewhere = match found {
             None if self.peers.has(sid.shard()) => Some(sid.shard()),
-            _ => found.and_then(|session| self.sockets.moved.get(&session).copied()),
+            _ => found.and_then(|session| self.engines.moved.get(&session).copied()),
         };
         if let Some(shard) = elsewhere {
             return Ok(EngineOutcome::Divert(shard));
@@ -308,7 +308,7 @@ impl Shard {
             return Err(HandshakeError::UnknownSid);
         }
         if request.method == Method::Post
-            && let Some(record) = self.sockets.sessions.get_mut(session)
+            && let Some(record) = self.engines.sessions.get_mut(session)
         {
             record.engine.note_heard();
         }
@@ -331,7 +331,7 @@ impl Shard {
             Err(response) => return Ok(EngineOutcome::Respond(response)),
         };
         let may_try =
-            self.sockets.sessions.get_mut(session).is_some_and(|one| one.engine.handle_upgrade(index));
+            self.engines.sessions.get_mut(session).is_some_and(|one| one.engine.handle_upgrade(index));
         if !may_try {
             return Ok(EngineOutcome::Upgrade {
                 session,
@@ -340,12 +340,12 @@ impl Shard {
                 fields: String::new(),
             });
         }
-        self.sockets.await_upgrade(self.now.monotonic_ms, session, index);
+        self.engines.await_upgrade(self.now.monotonic_ms, session, index);
         Ok(EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Probe, fields: String::new() })
     }
 
     fn poll(&mut self, index: u32, session: u32) -> Result<EngineOutcome, HandshakeError> {
-        let Some(record) = self.sockets.sessions.get_mut(session) else {
+        let Some(record) = self.engines.sessions.get_mut(session) else {
             return Err(HandshakeError::UnknownSid);
         };
         match record.engine.handle_poll(index) {
@@ -357,13 +357,13 @@ impl Shard {
                     true => self.forget_session(session),
                     false => self.note_answer(session, index, body.as_bytes().len()),
                 }
-                self.sockets.returning.note_room(session);
+                self.engines.returning.note_room(session);
                 Ok(EngineOutcome::Respond(payload(body)))
             }
             Poll::Noop => Ok(EngineOutcome::Respond(lone_packet(Packet::Noop))),
             Poll::Soon => {
                 let turn = self.report.turns_total + TURNS_BEFORE_NOOP;
-                self.sockets.soon.push_back((self.sockets.engine_id(session), turn));
+                self.engines.soon.push_back((self.engines.engine_id(session), turn));
                 Ok(EngineOutcome::Park { session })
             }
             Poll::WrongTransport => Err(HandshakeError::BadRequest),
@@ -386,12 +386,12 @@ impl Shard {
         session: u32,
         fields: &str,
     ) -> Result<EngineOutcome, HandshakeError> {
-        let settings = self.sockets.io.settings();
+        let settings = self.engines.io.settings();
         if request.body.len() > settings.max_http_buffer_size as usize {
             let text = "the payload is larger than maxPayload in the handshake";
             return Ok(EngineOutcome::Respond(Response::refused(413, "body_too_large", text)));
         }
-        if self.sockets.sessions.get(session).is_none_or(|one| !one.engine.is_polling()) {
+        if self.engines.sessions.get(session).is_none_or(|one| !one.engine.is_polling()) {
             return Err(HandshakeError::BadRequest);
         }
         // The third version sent binary payloads so.

@@ -16,7 +16,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{
-    Shard, Sockets, State, is_in,
+    Engines, Shard, State, is_in,
     recovery::{Most, Whereabouts},
 };
 use crate::{
@@ -156,7 +156,7 @@ impl Returning {
     }
 }
 
-impl Sockets {
+impl Engines {
     /// A session's client has shown that it heard everything up to a place of the log.
     pub(super) fn note_heard(&mut self, session: u32, mark: u32) {
         let mut next = self.sessions.get(session).map_or(NONE, |session| session.socket);
@@ -176,29 +176,29 @@ impl Shard {
     /// A socket whose client has come back is to be told what was sent after an offset.
     /// Keeps what is known of a client that comes back, for an application that wants to be told.
     pub(super) fn introduce_again(&self, session: u32, id: SocketId, auth: Option<Raw<'_>>) {
-        if self.sockets.io.wants_introductions_again() {
-            let extra = self.sockets.sessions.get(session).and_then(|record| record.extra.as_ref());
+        if self.engines.io.wants_introductions_again() {
+            let extra = self.engines.sessions.get(session).and_then(|record| record.extra.as_ref());
             let handshake = extra.and_then(|extra| extra.handshake.as_deref()).cloned();
-            self.sockets.io.introduce_again(id, auth.map(Raw::as_str), handshake, self.rooms_of(id.index));
+            self.engines.io.introduce_again(id, auth.map(Raw::as_str), handshake, self.rooms_of(id.index));
         }
     }
 
     pub(super) fn begin_returning(&mut self, session: u32, id: SocketId, told: u64) {
-        if let Some(socket) = self.sockets.sockets.get_mut(id.index) {
+        if let Some(socket) = self.engines.sockets.get_mut(id.index) {
             socket.state = State::Returning;
         }
-        self.sockets.held.entry(id.index).or_default();
-        self.sockets.returning.begin(session, id, told);
+        self.engines.held.entry(id.index).or_default();
+        self.engines.returning.begin(session, id, told);
     }
 
     /// Goes on telling those who may have room, each once, until this turn has written enough, and one at least.
     pub(in crate::shard) fn continue_returning(&mut self) {
         let mut has_told = false;
-        for _ in 0..self.sockets.returning.ready.len() {
+        for _ in 0..self.engines.returning.ready.len() {
             if has_told && self.lines.outbox.has_made_enough() {
                 return;
             }
-            let Some(session) = self.sockets.returning.next_ready() else { return };
+            let Some(session) = self.engines.returning.next_ready() else { return };
             has_told |= self.tell_piece(session);
         }
     }
@@ -207,15 +207,15 @@ impl Shard {
     /// enough.
     pub(in crate::shard) fn tell_missed(&mut self, session: u32) {
         match self.lines.outbox.has_made_enough() {
-            true => self.sockets.returning.note_room(session),
+            true => self.engines.returning.note_room(session),
             false => _ = self.tell_piece(session),
         }
     }
 
     /// As [`Self::tell_missed`], whatever this turn has written; whether anything has been looked for.
     fn tell_piece(&mut self, session: u32) -> bool {
-        let Some((id, told)) = self.sockets.returning.next(session) else { return false };
-        if let Some(Outlet::WebSocket(connection)) = self.sockets.outlet(session) {
+        let Some((id, told)) = self.engines.returning.next(session) else { return false };
+        if let Some(Outlet::WebSocket(connection)) = self.engines.outlet(session) {
             self.lines.slab.at(connection).flags.set(Flags::CATCHING_UP);
         }
         if !self.has_room_for_piece(self.waiting_for(session).1) {
@@ -223,19 +223,19 @@ impl Shard {
         }
         let is_in = |channel: &ChannelName| is_in(&self.hub, id, channel);
         let channels = self.hub.channels_of(id.subscriber().index);
-        let Some(piece) = self.sockets.log.piece(Whereabouts { socket: id, told, channels, is_in }, MOST)
+        let Some(piece) = self.engines.log.piece(Whereabouts { socket: id, told, channels, is_in }, MOST)
         else {
             self.end_engine(session, CloseReason::SlowConsumer);
             return true;
         };
         self.work.count(Work::Events, piece.looked);
-        let is_all = piece.told == self.sockets.log.latest();
-        if !matches!(self.sockets.outlet(session), Some(Outlet::WebSocket(_))) {
+        let is_all = piece.told == self.engines.log.latest();
+        if !matches!(self.engines.outlet(session), Some(Outlet::WebSocket(_))) {
             // It is written into the session's own queue.
             self.lines.outbox.note_made(piece.bytes);
         }
         self.send_again(session, id.index, &piece.events);
-        match self.sockets.returning.progress(session, id) {
+        match self.engines.returning.progress(session, id) {
             // Its client was found too slow.
             None => {}
             Some(_) if is_all => self.end_returning(session, id),
@@ -243,7 +243,7 @@ impl Shard {
                 if let Progress::Telling { told, .. } = progress {
                     *told = piece.told;
                 }
-                self.sockets.returning.note_room(session);
+                self.engines.returning.note_room(session);
             }
         }
         true
@@ -251,14 +251,14 @@ impl Shard {
 
     /// A socket has caught up.
     fn end_returning(&mut self, session: u32, id: SocketId) {
-        let caught_up = Progress::Told { mark: self.sockets.log.mark() };
-        let Some(progress) = self.sockets.returning.progress(session, id) else { return };
+        let caught_up = Progress::Told { mark: self.engines.log.mark() };
+        let Some(progress) = self.engines.returning.progress(session, id) else { return };
         let before = std::mem::replace(progress, caught_up);
-        if let Some(socket) = self.sockets.sockets.get_mut(id.index) {
+        if let Some(socket) = self.engines.sockets.get_mut(id.index) {
             socket.state = State::Connected;
         }
-        match (self.sockets.returning.next(session), self.sockets.outlet(session)) {
-            (Some(_), _) => self.sockets.returning.note_room(session),
+        match (self.engines.returning.next(session), self.engines.outlet(session)) {
+            (Some(_), _) => self.engines.returning.note_room(session),
             (None, Some(Outlet::WebSocket(connection))) => self.end_catching_up(connection),
             (None, _) => {}
         }

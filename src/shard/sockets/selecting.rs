@@ -138,39 +138,39 @@ impl Shard {
     /// Begins a request, and finishes it if it is short and none is before it.
     pub(super) fn begin_selecting(&mut self, from: ShardId, selection: Selection, task: Task) {
         let mut request = Request::new(from, selection, task);
-        if self.sockets.selecting.is_empty() && self.go_on_selecting(&mut request, SOCKETS_PER_TURN) {
+        if self.engines.selecting.is_empty() && self.go_on_selecting(&mut request, SOCKETS_PER_TURN) {
             return self.finish_selecting(request);
         }
-        self.sockets.selecting.push(request);
+        self.engines.selecting.push(request);
         // So many cannot wait: the oldest is done whole, and nothing is lost.
-        if self.sockets.selecting.queue.len() > SELECTIONS_MAX {
+        if self.engines.selecting.queue.len() > SELECTIONS_MAX {
             self.select_whole();
         }
     }
 
     /// Does the oldest request whole.
     fn select_whole(&mut self) {
-        if let Some(mut oldest) = self.sockets.selecting.queue.pop_front() {
+        if let Some(mut oldest) = self.engines.selecting.queue.pop_front() {
             self.go_on_selecting(&mut oldest, usize::MAX);
-            self.sockets.selecting.note_finished(&oldest);
+            self.engines.selecting.note_finished(&oldest);
             self.finish_selecting(oldest);
         }
     }
 
     /// Goes on with the requests under way, as far as this turn may.
     pub(in crate::shard) fn continue_selecting(&mut self) {
-        while let Some(mut request) = self.sockets.selecting.queue.pop_front() {
+        while let Some(mut request) = self.engines.selecting.queue.pop_front() {
             if !self.go_on_selecting(&mut request, SOCKETS_PER_TURN) {
-                return self.sockets.selecting.queue.push_front(request);
+                return self.engines.selecting.queue.push_front(request);
             }
-            self.sockets.selecting.note_finished(&request);
+            self.engines.selecting.note_finished(&request);
             self.finish_selecting(request);
         }
     }
 
     /// Goes on with one request until the turn has taken so many looks; tells whether it is through.
     fn go_on_selecting(&mut self, request: &mut Request, looks_max: usize) -> bool {
-        while self.sockets.selecting.taken < looks_max {
+        while self.engines.selecting.taken < looks_max {
             if request.is_full() {
                 return true;
             }
@@ -202,13 +202,13 @@ impl Shard {
                 self.ask_gathering(index, &gathering);
             }
             Task::Command(command) => {
-                let (id, command) = (self.sockets.id_of(index), command.clone());
-                self.sockets.io.moves(id, &command);
+                let (id, command) = (self.engines.id_of(index), command.clone());
+                self.engines.io.moves(id, &command);
                 self.handle_socket_command(id, command);
             }
             Task::Tell { told: Told::Count, .. } => {}
             Task::Tell { told: Told::Ids, .. } => {
-                let id = self.sockets.id_of(index);
+                let id = self.engines.id_of(index);
                 request.sockets.push(SocketSummary {
                     id,
                     rooms: Vec::new(),
@@ -226,9 +226,9 @@ impl Shard {
 
     /// Sends a socket an event whose acknowledgement is gathered.
     fn ask_gathering(&mut self, index: u32, gathering: &Rc<Gathering>) {
-        let id = self.sockets.id_of(index);
-        let Some(namespace) = self.sockets.sockets.get(index).map(|socket| socket.namespace) else { return };
-        let Some(ack) = self.sockets.io.gather_of(id, namespace, gathering) else { return };
+        let id = self.engines.id_of(index);
+        let Some(namespace) = self.engines.sockets.get(index).map(|socket| socket.namespace) else { return };
+        let Some(ack) = self.engines.io.gather_of(id, namespace, gathering) else { return };
         let (arguments, is_volatile) = (gathering.arguments.clone(), gathering.is_volatile);
         self.obey(Issuer::Shard, Order::Emit { socket: id, arguments, ack, is_volatile });
     }
@@ -239,10 +239,10 @@ impl Shard {
         let is_meant = |socket: &Socket| {
             socket.state.is_in() || (socket.state == State::Away && matches!(request.task, Task::Command(_)))
         };
-        if !self.sockets.sockets.get(index).is_some_and(is_meant) {
+        if !self.engines.sockets.get(index).is_some_and(is_meant) {
             return false;
         }
-        let id = self.sockets.id_of(index);
+        let id = self.engines.id_of(index);
         let Some((room, before)) = request.rooms()[..request.rooms_begun].split_last() else { return false };
         let except = &request.selection.except;
         request.selection.except_socket != Some(id)
@@ -259,7 +259,7 @@ impl Shard {
 
     /// What a socket of this shard subscribes as.
     fn own_subscriber(&self, id: SocketId) -> Option<u32> {
-        (id.shard == self.id && self.sockets.socket(id).is_some()).then_some(id.subscriber().index)
+        (id.shard == self.id && self.engines.socket(id).is_some()).then_some(id.subscriber().index)
     }
 
     fn finish_selecting(&mut self, request: Request) {
@@ -274,17 +274,17 @@ impl Shard {
     }
 
     fn take_looks(&mut self, looks: usize) {
-        self.sockets.selecting.taken += looks;
+        self.engines.selecting.taken += looks;
         self.work.count(Work::Sockets, looks);
     }
 
     fn summary(&self, index: u32) -> SocketSummary {
-        let id = self.sockets.id_of(index);
+        let id = self.engines.id_of(index);
         SocketSummary {
             id,
             rooms: self.rooms_of(index),
-            is_on_websocket: self.sockets.io.is_on_websocket(id),
-            data: self.sockets.io.data(id),
+            is_on_websocket: self.engines.io.is_on_websocket(id),
+            data: self.engines.io.data(id),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Session, Shard, Sockets};
+use super::{Engines, Session, Shard};
 use crate::{
     model::{Arguments, CloseReason},
     session::Outlet,
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-impl Sockets {
+impl Engines {
     /// The sessions for which something waits, the most first.
     fn heaviest_queues(&self) -> Vec<u32> {
         let weight = |session: &Session| session.engine.queue.weight();
@@ -31,7 +31,7 @@ impl Sockets {
 impl Shard {
     /// Sends one Engine.IO packet.
     pub(super) fn send_engine(&mut self, session: u32, class: Class, packet: Packet<'_>) {
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let Some(record) = self.engines.sessions.get_mut(session) else { return };
         if record.engine.is_ending() {
             return;
         }
@@ -42,11 +42,11 @@ impl Shard {
                     engineio::encode_frame_as(out, packet, is_base64);
                 });
             }
-            Outlet::Queue => record.engine.queue.add(packet, &self.sockets.queued_bytes),
+            Outlet::Queue => record.engine.queue.add(packet, &self.engines.queued_bytes),
             Outlet::Parked(_) => {
-                record.engine.queue.add(packet, &self.sockets.queued_bytes);
+                record.engine.queue.add(packet, &self.engines.queued_bytes);
                 if !std::mem::replace(&mut record.is_to_answer, true) {
-                    self.sockets.to_answer.push(session);
+                    self.engines.to_answer.push(session);
                 }
             }
         }
@@ -59,12 +59,12 @@ impl Shard {
         attachments: &[Box<[u8]>],
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
-        let mut text = std::mem::take(&mut self.sockets.text);
+        let mut text = std::mem::take(&mut self.engines.text);
         text.clear();
         encode(&mut text);
         let packet = std::str::from_utf8(&text).expect("packets are written as text");
         self.send_with_attachments(session, packet, attachments);
-        self.sockets.text = text;
+        self.engines.text = text;
     }
 
     fn send_with_attachments(&mut self, session: u32, text: &str, attachments: &[Box<[u8]>]) {
@@ -111,8 +111,8 @@ impl Shard {
         ack: Option<u64>,
         offset: Option<&str>,
     ) {
-        let Some(record) = self.sockets.sockets.get(socket) else { return };
-        let (session, namespace) = (record.session, self.sockets.io.namespace_name(record.namespace));
+        let Some(record) = self.engines.sockets.get(socket) else { return };
+        let (session, namespace) = (record.session, self.engines.io.namespace_name(record.namespace));
         let attachments = arguments.attachments.len() as u32;
         let head = EventHead { namespace: &namespace, ack, attachments, offset };
         self.report.deliveries_total += 1;
@@ -123,7 +123,7 @@ impl Shard {
 
     /// Bytes that wait for a session's client: behind what is being sent, and all together.
     pub(super) fn waiting_for(&self, session: u32) -> (usize, usize) {
-        let Some(record) = self.sockets.sessions.get(session) else { return (0, 0) };
+        let Some(record) = self.engines.sessions.get(session) else { return (0, 0) };
         match record.engine.outlet() {
             Outlet::WebSocket(connection) => (self.lines.queued(connection), self.lines.waiting(connection)),
             Outlet::Parked(_) | Outlet::Queue => (record.engine.queue.len(), record.engine.queue.len()),
@@ -132,7 +132,7 @@ impl Shard {
 
     /// Whether this shard keeps a session's client waiting.
     fn has_been_put_off(&self, session: u32) -> bool {
-        let outlet = self.sockets.sessions.get(session).map(|record| record.engine.outlet());
+        let outlet = self.engines.sessions.get(session).map(|record| record.engine.outlet());
         match outlet {
             Some(Outlet::WebSocket(connection)) => {
                 self.lines.outbox.is_put_off(self.lines.slab.look(connection).queue)
@@ -143,7 +143,7 @@ impl Shard {
 
     /// Whether a session's client takes a packet at once.
     pub(super) fn is_writable(&self, session: u32) -> bool {
-        let Some(record) = self.sockets.sessions.get(session) else { return false };
+        let Some(record) = self.engines.sessions.get(session) else { return false };
         match record.engine.outlet() {
             Outlet::WebSocket(connection) => self.lines.is_silent(connection),
             Outlet::Parked(_) => true,
@@ -155,11 +155,11 @@ impl Shard {
     /// the memory for what waits: so many that a sixteenth of it is free again.
     fn keep_queues_to_budget(&mut self) {
         let max = self.lines.held_bytes_max();
-        if self.sockets.queued_bytes.get() <= max {
+        if self.engines.queued_bytes.get() <= max {
             return;
         }
-        for session in self.sockets.heaviest_queues() {
-            if self.sockets.queued_bytes.get() <= max - max / 16 {
+        for session in self.engines.heaviest_queues() {
+            if self.engines.queued_bytes.get() <= max - max / 16 {
                 return;
             }
             self.end_engine(session, CloseReason::SlowConsumer);
@@ -168,9 +168,9 @@ impl Shard {
 
     /// Ends the turn: answers the polls for which something was said.
     pub(in crate::shard) fn answer_engines(&mut self) {
-        let mut sessions = std::mem::take(&mut self.sockets.to_answer);
+        let mut sessions = std::mem::take(&mut self.engines.to_answer);
         for session in sessions.drain(..) {
-            let Some(record) = self.sockets.sessions.get_mut(session) else { continue };
+            let Some(record) = self.engines.sessions.get_mut(session) else { continue };
             record.is_to_answer = false;
             if !record.engine.queue.is_empty() {
                 self.answer_poll_of(session);
@@ -178,8 +178,8 @@ impl Shard {
         }
         self.keep_queues_to_budget();
         // Requests that were pipelined behind a poll may have been answered meanwhile.
-        if self.sockets.to_answer.is_empty() {
-            self.sockets.to_answer = sessions;
+        if self.engines.to_answer.is_empty() {
+            self.engines.to_answer = sessions;
         }
     }
 }

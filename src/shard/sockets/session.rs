@@ -5,11 +5,12 @@
 use std::rc::Rc;
 
 use crate::{
-    app::socketio::Handshake,
+    app::socketio::{EngineId, Handshake},
     auth::Verified,
     mesh::{CountedAddress, CountedUser},
     model::{ConnectionId, SessionId},
     session::{Engine, NONE},
+    shard::table::Table,
     wire::socketio::Assembly,
 };
 
@@ -94,5 +95,18 @@ impl Session {
 
     pub(super) fn fields(&self) -> &str {
         self.extra.as_ref().map_or("", |extra| &extra.fields)
+    }
+}
+
+impl Table<Session> {
+    /// Whether a session is still to enter a namespace.
+    pub(super) fn is_unadmitted(&self, id: EngineId) -> bool {
+        self.find(id.index, id.generation).is_some_and(|session| !session.engine.is_admitted())
+    }
+
+    /// Whether a session still tries this WebSocket.
+    pub(super) fn is_tried(&self, id: EngineId, connection: u32) -> bool {
+        let session = self.find(id.index, id.generation);
+        session.is_some_and(|session| session.engine.probe() == Some(connection))
     }
 }

@@ -42,13 +42,13 @@ impl Shard {
                 break;
             }
         }
-        let all = self.sockets.sockets.iter();
+        let all = self.engines.sockets.iter();
         let channels: HashSet<_> = all.flat_map(|(index, _)| self.channels_of(index)).collect();
         let followed = channels.into_iter().map(|channel| (channel.clone(), self.hub.heard(channel)));
         let followed = followed.collect();
-        let places = if keeps { 0..self.sockets.sockets.places() } else { 0..0 };
+        let places = if keeps { 0..self.engines.sockets.places() } else { 0..0 };
         let sockets = places.filter_map(|index| self.left_socket(index)).collect();
-        Some(LeftSockets { shard: self.id, log: self.sockets.log.leave(self.now), sockets, followed })
+        Some(LeftSockets { shard: self.id, log: self.engines.log.leave(self.now), sockets, followed })
     }
 
     /// Goes on with the sockets that the shard of this number has left in another process: of those who stay, and of those who
@@ -79,9 +79,9 @@ impl Shard {
             seated.sessions.extend(self.seat_session(&mut seating, None, session, &heard));
         }
         if self.keeps_sockets() {
-            self.sockets.log.succeed(self.now, log);
+            self.engines.log.succeed(self.now, log);
             let lost = followed.iter().filter(|one| one.is_lost);
-            lost.for_each(|one| self.sockets.log.keep_loss(self.now, &one.channel));
+            lost.for_each(|one| self.engines.log.keep_loss(self.now, &one.channel));
             let seats = came.astray.into_iter().flat_map(|session| session.sockets);
             let others = seats.filter(|seat| seat.may_come_back).map(|seat| seat.socket);
             let others = others.filter(|one| one.channels.iter().all(|channel| heard.contains_key(channel)));
@@ -91,7 +91,7 @@ impl Shard {
         for Followed { channel, missed, .. } in followed {
             if !missed.is_empty() {
                 let subscribers = self.hub.subscribers(&channel, Transport::SocketIo).collect();
-                self.sockets.excluding.push((missed, subscribers));
+                self.engines.excluding.push((missed, subscribers));
             }
             self.hub.leave_unfollowed(&channel);
         }
@@ -100,25 +100,25 @@ impl Shard {
 
     /// Whether clients that were lost may come back, and nothing of theirs is with other nodes.
     fn keeps_sockets(&self) -> bool {
-        self.sockets.is_served && self.sockets.log.is_on() && self.foundation.broker.is_none()
+        self.engines.is_served && self.engines.log.is_on() && self.foundation.broker.is_none()
     }
 
     /// The channels of a socket's namespace and rooms.
     pub(super) fn channels_of(&self, index: u32) -> impl Iterator<Item = &ChannelName> {
-        self.hub.channels_of(self.sockets.id_of(index).subscriber().index)
+        self.hub.channels_of(self.engines.id_of(index).subscriber().index)
     }
 
     fn left_socket(&self, index: u32) -> Option<LeftSocket> {
-        let kept = self.sockets.io.leave_socket(self.sockets.id_of(index))?;
+        let kept = self.engines.io.leave_socket(self.engines.id_of(index))?;
         self.left_as(index, kept)
     }
 
     /// What is left of a socket of which the application keeps this.
     pub(super) fn left_as(&self, index: u32, kept: LeftApplication) -> Option<LeftSocket> {
-        let socket = self.sockets.sockets.get(index).filter(|socket| socket.state != State::Joining)?;
+        let socket = self.engines.sockets.get(index).filter(|socket| socket.state != State::Joining)?;
         Some(LeftSocket {
-            id: self.sockets.id_of(index),
-            namespace: self.sockets.io.namespace_name(socket.namespace).as_ref().into(),
+            id: self.engines.id_of(index),
+            namespace: self.engines.io.namespace_name(socket.namespace).as_ref().into(),
             secret: socket.secret,
             heard: socket.heard,
             absences: socket.absences.wrapping_add(u16::from(socket.state != State::Away)),
@@ -133,7 +133,7 @@ impl Shard {
         if kept.token.as_ref().is_some_and(|token| self.is_shut_out(token)) {
             return;
         }
-        let Some(entered) = self.sockets.io.await_again(id, &namespace, kept) else { return };
+        let Some(entered) = self.engines.io.await_again(id, &namespace, kept) else { return };
         let socket = Socket::new(entered, NONE, NONE, secret, NONE);
         let socket = Socket { heard, absences, state: State::Away, ..socket };
         seating.sockets.push((id.index, id.generation, socket));
@@ -144,8 +144,8 @@ impl Shard {
     fn seat(&mut self, seating: Seating) {
         let Seating { sockets, sessions, rooms } = seating;
         let places: Vec<_> = sessions.iter().map(|(session, ..)| *session).collect();
-        self.sockets.sockets.succeed(sockets);
-        self.sockets.sessions.succeed(sessions);
+        self.engines.sockets.succeed(sockets);
+        self.engines.sessions.succeed(sessions);
         for InRooms { id, absence, namespace, channels } in rooms {
             for channel in &channels {
                 self.hub.seat_again(id.subscriber(), Transport::SocketIo, channel);
@@ -154,7 +154,7 @@ impl Shard {
                 }
             }
             if let Some(absence) = absence {
-                self.sockets.await_return(self.now.monotonic_ms, id, absence);
+                self.engines.await_return(self.now.monotonic_ms, id, absence);
             }
         }
         places.into_iter().for_each(|session| self.note_seated(session));

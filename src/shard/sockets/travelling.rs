@@ -81,14 +81,14 @@ pub(super) struct InRooms {
 impl Shard {
     /// Whether the session that a WebSocket carries is of those that go on, once nothing is under way for it.
     pub(in crate::shard) fn session_travels(&self, index: u32) -> bool {
-        let record = self.sockets.sessions.get(self.lines.slab.look(index).session.tag());
+        let record = self.engines.sessions.get(self.lines.slab.look(index).session.tag());
         let is_carried = |record: &Session| record.engine.websocket() == index && !record.engine.is_ending();
         record.is_some_and(is_carried) && self.leaves_sessions()
     }
 
     /// Whether sessions go on elsewhere where connections do: other nodes know nothing of theirs.
     pub(super) fn leaves_sessions(&self) -> bool {
-        let io = &self.sockets.io;
+        let io = &self.engines.io;
         self.carries()
             && io.has_travellers()
             && !io.settings().has_members()
@@ -105,15 +105,15 @@ impl Shard {
                 && record.extra.as_ref().is_none_or(|extra| extra.home.is_none())
         };
         self.leaves_sessions()
-            && self.sockets.sessions.get(session).is_some_and(can_go)
-            && !self.sockets.moved.contains_key(&session)
+            && self.engines.sessions.get(session).is_some_and(can_go)
+            && !self.engines.moved.contains_key(&session)
     }
 
     /// Answers the polls of all sessions that go on elsewhere.
     pub(in crate::shard) fn release_polls(&mut self) {
         for session in 0..self.session_places() {
             if self.polling_travels(session)
-                && let Some(record) = self.sockets.sessions.get_mut(session)
+                && let Some(record) = self.engines.sessions.get_mut(session)
             {
                 let parked = record.engine.take_parked();
                 self.release_poll(session, parked);
@@ -133,7 +133,7 @@ impl Shard {
                 && has_its_answer(session)
                 && self.is_between_polls(session)
                 && let Some(mut one) = self.left_of(session)
-                && let Some(record) = self.sockets.sessions.get_mut(session)
+                && let Some(record) = self.engines.sessions.get_mut(session)
             {
                 one.queue = Some(record.engine.queue.take_bytes());
                 left.push(one);
@@ -145,7 +145,7 @@ impl Shard {
     /// Sessions that have been answered more than has been sent, and by which connections.
     pub(in crate::shard) fn answers_under_way(&self) -> FxHashMap<u32, u32> {
         let sessions = (0..self.session_places()).filter_map(|session| {
-            let id = self.sockets.sessions.get(session)?.extra.as_deref()?.long_answer?;
+            let id = self.engines.sessions.get(session)?.extra.as_deref()?.long_answer?;
             let is_there = id.index < self.lines.slab.len() && self.lines.slab.id(id.index) == id;
             (is_there && !self.lines.is_silent(id.index)).then_some((session, id.index))
         });
@@ -154,9 +154,9 @@ impl Shard {
 
     /// Whether all that a client has posted has been heard.
     fn is_between_polls(&self, session: u32) -> bool {
-        let Some(record) = self.sockets.sessions.get(session) else { return false };
+        let Some(record) = self.engines.sessions.get(session) else { return false };
         let is_assembling = record.extra.as_deref().is_some_and(|extra| !extra.assembly.is_idle());
-        let has_posts = self.sockets.posts.has(self.sockets.engine_id(session));
+        let has_posts = self.engines.posts.has(self.engines.engine_id(session));
         record.engine.outlet() == Outlet::Queue && !is_assembling && !has_posts
     }
 
@@ -166,17 +166,17 @@ impl Shard {
     }
 
     fn left_of(&self, session: u32) -> Option<LeftSession> {
-        let (id, record) = (self.sockets.engine_id(session), self.sockets.sessions.get(session)?);
-        if self.sockets.io.is_waiting(id) || self.gate.consults.entries.has(id) {
+        let (id, record) = (self.engines.engine_id(session), self.engines.sessions.get(session)?);
+        if self.engines.io.is_waiting(id) || self.gate.consults.entries.has(id) {
             return None;
         }
         let sockets = self
-            .sockets
+            .engines
             .sockets_of(session)
             .map(|index| self.left_seat(session, index))
             .collect::<Option<Vec<_>>>()?;
-        sockets.iter().for_each(|seat| self.sockets.io.await_no_more(seat.socket.id));
-        let due_ms = self.sockets.wheel.left_ms(session).unwrap_or(0);
+        sockets.iter().for_each(|seat| self.engines.io.await_no_more(seat.socket.id));
+        let due_ms = self.engines.wheel.left_ms(session).unwrap_or(0);
         Some(LeftSession {
             index: id.index,
             generation: id.generation,
@@ -189,17 +189,17 @@ impl Shard {
             opened_by: record.extra.as_deref().and_then(Extra::left_request),
             token: record.carried_token(),
             cors: record.fields().into(),
-            next_number: self.sockets.io.next_number(),
+            next_number: self.engines.io.next_number(),
             sockets,
         })
     }
 
     /// What is left of a socket of a session that goes on.
     fn left_seat(&self, session: u32, index: u32) -> Option<LeftSeat> {
-        let socket = self.sockets.sockets.get(index).filter(|socket| socket.state == State::Connected)?;
-        let id = self.sockets.id_of(index);
-        let is_under_way = self.sockets.joins.has(index)
-            || self.sockets.held.contains_key(&index)
+        let socket = self.engines.sockets.get(index).filter(|socket| socket.state == State::Connected)?;
+        let id = self.engines.id_of(index);
+        let is_under_way = self.engines.joins.has(index)
+            || self.engines.held.contains_key(&index)
             || self.asks.held_of(id.into()) > 0
             // It would be another guest there.
             || !self.hub.is_nobody_as_guest(id.subscriber());
@@ -209,20 +209,20 @@ impl Shard {
         let (namespace, now_s) = (socket.namespace, self.now.unix_ms / 1000);
         let mut socket = self.left_as(index, LeftApplication::default())?;
         let SavedSocket { kept, saved, key, may_come_back } =
-            self.sockets.io.save_socket(id, namespace, &socket.channels, now_s)?;
+            self.engines.io.save_socket(id, namespace, &socket.channels, now_s)?;
         socket.kept = kept;
         Some(LeftSeat {
             socket,
             saved,
             key,
             may_come_back,
-            caught_up: self.sockets.returning.caught_up(session, id),
+            caught_up: self.engines.returning.caught_up(session, id),
         })
     }
 
     /// What has arrived of a packet whose attachments have not all arrived, as a client's frames.
     pub(in crate::shard) fn packet_begun(&self, session: u32) -> Vec<u8> {
-        let (mut frames, record) = (Vec::new(), self.sockets.sessions.get(session));
+        let (mut frames, record) = (Vec::new(), self.engines.sessions.get(session));
         let begun = record.and_then(|record| record.extra.as_ref()?.assembly.begun());
         if let Some((text, attachments)) = begun {
             let mut write =
@@ -241,21 +241,21 @@ impl Shard {
         left: LeftSession,
         heard: &FxHashMap<ChannelName, bool>,
     ) -> Option<u32> {
-        self.sockets.io.number_from(left.next_number);
+        self.engines.io.number_from(left.next_number);
         let mut entered = Vec::new();
         for seat in &left.sockets {
             let may_go_on = self.may_go_on(seat, heard);
             let LeftSocket { id, namespace, channels, kept, .. } = &seat.socket;
             let namespace =
-                may_go_on.then(|| self.sockets.io.await_again(*id, namespace, kept.clone())).flatten();
+                may_go_on.then(|| self.engines.io.await_again(*id, namespace, kept.clone())).flatten();
             entered.extend(namespace.map(|namespace| (*id, namespace)));
-            self.sockets.io.carry(*id, websocket.is_some());
+            self.engines.io.carry(*id, websocket.is_some());
             let shown = vec![model::Shown::default(); channels.len()];
             let resumed = Resumed { followed: channels, shown: &shown, entered: &[], saved: &seat.saved };
             let goes_on = namespace
-                .is_some_and(|namespace| self.sockets.io.restore_socket(*id, namespace, seat.key, &resumed));
+                .is_some_and(|namespace| self.engines.io.restore_socket(*id, namespace, seat.key, &resumed));
             if !goes_on {
-                entered.into_iter().for_each(|(id, namespace)| self.sockets.io.forgotten(id, namespace));
+                entered.into_iter().for_each(|(id, namespace)| self.engines.io.forgotten(id, namespace));
                 return None;
             }
         }
@@ -271,14 +271,14 @@ impl Shard {
             seating.sockets.push((id.index, id.generation, socket));
             seating.rooms.push(InRooms { id, absence: None, namespace: name, channels });
             if let Some(mark) = seat.caught_up {
-                self.sockets.returning.await_proof(session, id, mark);
+                self.engines.returning.await_proof(session, id, mark);
             }
         }
         if let Some(index) = websocket {
             self.carry_session(index, session);
         }
         let due_ms = u64::from(left.due_ms).max(CARRIED_BEAT_MS_MIN);
-        self.sockets.wheel.set(session, self.now.monotonic_ms + due_ms);
+        self.engines.wheel.set(session, self.now.monotonic_ms + due_ms);
         Some(session)
     }
 
@@ -302,10 +302,10 @@ impl Shard {
     /// Counts a session that stands in its place among the clients of its users, and sets until when it has to enter a namespace.
     pub(super) fn note_seated(&mut self, session: u32) {
         let sockets: Vec<_> =
-            self.sockets.sockets_of(session).map(|index| self.sockets.id_of(index)).collect();
+            self.engines.sockets_of(session).map(|index| self.engines.id_of(index)).collect();
         sockets.into_iter().for_each(|socket| self.count_client_again(session, socket));
-        if self.sockets.sessions.is_unadmitted(self.sockets.engine_id(session)) {
-            self.sockets.await_entry(self.now.monotonic_ms, session);
+        if self.engines.sessions.is_unadmitted(self.engines.engine_id(session)) {
+            self.engines.await_entry(self.now.monotonic_ms, session);
         }
     }
 
@@ -313,11 +313,11 @@ impl Shard {
     pub(in crate::shard) fn begin_sessions(&mut self, sessions: &[u32]) {
         self.fan_out_by_rooms();
         for session in sessions {
-            let sockets: Vec<_> = self.sockets.sockets_of(*session).collect();
+            let sockets: Vec<_> = self.engines.sockets_of(*session).collect();
             for index in sockets {
-                let id = self.sockets.id_of(index);
-                if let Some(socket) = self.sockets.socket(id) {
-                    self.sockets.io.connected(id, socket.namespace, true);
+                let id = self.engines.id_of(index);
+                if let Some(socket) = self.engines.socket(id) {
+                    self.engines.io.connected(id, socket.namespace, true);
                 }
             }
             self.run_orders();
@@ -345,7 +345,7 @@ impl Shard {
             session.engine.admit();
         }
         if let Some(queue) = left.queue.as_deref().filter(|queue| !queue.is_empty()) {
-            session.engine.queue.add_payload(queue, &self.sockets.queued_bytes);
+            session.engine.queue.add_payload(queue, &self.engines.queued_bytes);
         }
         let extra = session.extra();
         extra.fields = left.cors.clone();

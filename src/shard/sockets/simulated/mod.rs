@@ -64,7 +64,7 @@ impl World {
     /// A client opens a session on a shard and enters.
     fn enter(&mut self, shard: u16) -> Player {
         let session = Session::new(Engine::new([0; 9], None));
-        let session = self.shards.all[usize::from(shard)].sockets.take_in(session, 0, NEVER_MS);
+        let session = self.shards.all[usize::from(shard)].engines.take_in(session, 0, NEVER_MS);
         let mut player = Player { session, id: SocketId::local(ShardId(shard), 0, 0) };
         self.say(player, "0");
         self.shards.settle();
@@ -82,8 +82,8 @@ impl World {
 
     /// The packets of Engine.IO that wait for a client.
     fn take_heard(&mut self, player: Player) -> Vec<String> {
-        let sockets = &mut self.shards.all[usize::from(player.id.shard.0)].sockets;
-        let session = sockets.sessions.get_mut(player.session).expect("it is there");
+        let engines = &mut self.shards.all[usize::from(player.id.shard.0)].engines;
+        let session = engines.sessions.get_mut(player.session).expect("it is there");
         let bytes = session.engine.queue.take_bytes();
         let payload = String::from_utf8(bytes).expect("text");
         payload.split('\u{1e}').filter(|packet| !packet.is_empty()).map(str::to_owned).collect()

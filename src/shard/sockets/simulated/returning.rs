@@ -218,7 +218,7 @@ impl Scene {
             let waiting = shard.lines.waiting(index);
             assert!(waiting <= most, "{waiting} bytes wait for {index}, of {most}");
         }
-        let held = shard.sockets.log.held();
+        let held = shard.engines.log.held();
         assert!(held.1 <= self.log_bytes_max as usize, "{held:?} events and bytes are kept");
     }
 
@@ -273,11 +273,11 @@ impl Scene {
         self.world.say(self.speakers[0], &format!("2{}", json!(["say", 0, 0, "", null])));
         self.settle();
         for shard in &self.world.shards.all {
-            let sockets = &shard.sockets;
-            assert_eq!((sockets.sockets.len(), sockets.sessions.len()), (1, 1), "speakers are left");
-            assert!(sockets.held.is_empty() && sockets.returning.is_empty() && sockets.foreign.is_empty());
-            assert_eq!(sockets.log.held().0, 1, "what was kept for those who do not come back has gone");
-            assert_eq!((shard.lines.outbox.total_bytes(), sockets.queued_bytes.get()), (0, 0));
+            let engines = &shard.engines;
+            assert_eq!((engines.sockets.len(), engines.sessions.len()), (1, 1), "speakers are left");
+            assert!(engines.held.is_empty() && engines.returning.is_empty() && engines.foreign.is_empty());
+            assert_eq!(engines.log.held().0, 1, "what was kept for those who do not come back has gone");
+            assert_eq!((shard.lines.outbox.total_bytes(), engines.queued_bytes.get()), (0, 0));
         }
         self.oracle.seen
     }

@@ -130,7 +130,7 @@ impl World {
     }
 
     pub(super) fn io(&self, shard: usize) -> Io {
-        self.shards.all[shard].sockets.io.clone()
+        self.shards.all[shard].engines.io.clone()
     }
 
     /// Has shards come to rest, once `draining` has been done when they have begun to be emptied, and takes what they leave: of each
