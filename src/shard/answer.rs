@@ -159,7 +159,7 @@ impl Shard {
             self.gate.release(index);
         }
         let is_known = is_again && self.gate.holders.get(index).is_some();
-        if self.is_for_engine(request) {
+        if self.engines.is_for_engine(request) {
             return self.answer_for_engine(index, request, hops, exchange);
         }
         if !is_known && let Some(outcome) = self.identify(index, request, hops, exchange) {

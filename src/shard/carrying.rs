@@ -241,7 +241,7 @@ impl Shard {
         }
         // What was handed out last.
         self.send_farewells();
-        let answers = self.answers_under_way();
+        let answers = self.engines.answers_under_way(&self.lines);
         let mut stopped = self.stop_sending();
         let wanted: Vec<_> = (0..self.lines.slab.len())
             .filter_map(|index| Some((index, self.left_connection(index, &mut stopped)?)))
@@ -308,7 +308,7 @@ impl Shard {
         let is_sealed = record.flags.has(Flags::TLS);
         let deflates = record.flags.has(Flags::DEFLATES).then(|| self.lines.compression.deflates(index));
         let begun = self.lines.secrets.take_begun(index).unwrap_or_default();
-        let mut unread = session.as_ref().map_or_else(Vec::new, |session| self.packet_begun(session.index));
+        let mut unread = session.as_ref().map(|one| self.engines.packet_begun(one.index)).unwrap_or_default();
         match &mut self.lines.slab.at(index).session {
             Session::WebSocket(websocket) => unread.append(&mut websocket.take_unread()),
             Session::Http(http) => unread.append(&mut http.decoder.take_rest()),

@@ -26,7 +26,7 @@ impl Compression {
 impl Shard {
     /// The form in which the answer to a request goes.
     pub(super) fn coding_for(&self, request: &Request<'_>) -> Coding {
-        let is_on = match self.is_for_engine(request) {
+        let is_on = match self.engines.is_for_engine(request) {
             true => self.engines.io.settings().http_compression,
             false => self.lines.compression.forms().answers.gzip,
         };

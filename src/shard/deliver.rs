@@ -70,7 +70,7 @@ impl Shard {
                 self.run_orders();
             }
             ShardMessage::EngineMove(engine) => self.handle_engine_move(*engine),
-            ShardMessage::EngineEnded(sid) => self.handle_engine_ended(&sid),
+            ShardMessage::EngineEnded(sid) => self.engines.handle_engine_ended(&sid),
             ShardMessage::Sockets(request) => self.handle_sockets_request(from, request),
             ShardMessage::SocketsAnswer(answer) => self.handle_sockets_answer(from, answer),
         }

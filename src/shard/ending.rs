@@ -140,13 +140,13 @@ impl Shard {
             false => (u64::from(drain.total) * elapsed / pace) as u32,
         };
         let (mut cursor, mut told, mut sessions_ended) = (drain.cursor, drain.told, drain.sessions_ended);
-        let places = u64::from(self.session_places());
+        let places = u64::from(self.engines.session_places());
         let sessions_due = (places * elapsed.min(pace)).div_ceil(pace) as u32;
         while sessions_ended < sessions_due {
             self.end_polling(sessions_ended);
             sessions_ended += 1;
         }
-        let leaves_open = elapsed < pace && self.has_idle_polls();
+        let leaves_open = elapsed < pace && self.engines.has_idle_polls();
         while cursor < self.lines.slab.len() {
             if !self.is_passed_over(cursor) {
                 if told >= due {

@@ -152,12 +152,7 @@ impl Shard {
                     continue;
                 }
                 if transport == Transport::SocketIo {
-                    let around = &mut Surroundings {
-                        lines: &mut self.lines,
-                        report: &mut self.report,
-                        queue_bytes_max: self.limits.send_queue_bytes_max as usize,
-                        now: self.now,
-                    };
+                    let around = &mut Surroundings { lines: &mut self.lines, report: &mut self.report };
                     self.engines.fan_out(&fanout, subscribers, around);
                     continue;
                 }
@@ -216,12 +211,7 @@ impl Shard {
 
     /// Hands out what depends on the rooms Socket.IO's sockets are in, and ends the sessions that were found to have to.
     pub(super) fn fan_out_by_rooms(&mut self) {
-        let around = &mut Surroundings {
-            lines: &mut self.lines,
-            report: &mut self.report,
-            queue_bytes_max: self.limits.send_queue_bytes_max as usize,
-            now: self.now,
-        };
+        let around = &mut Surroundings { lines: &mut self.lines, report: &mut self.report };
         self.engines.fan_out_by_rooms(&self.hub, around);
         for (session, reason) in self.engines.take_ended() {
             self.end_engine(session, reason);

@@ -23,7 +23,7 @@ use crate::{
     limits::TOKENS_US_PER_TURN,
     live::Tokens,
     mesh::{CountedUser, ShardMessage, UserCounts},
-    model::{CloseReason, ConnectionId, Ticket},
+    model::{CloseReason, ConnectionId, Now, Ticket},
     session::{Exchange, Http, Kind, Session, upgrade},
     wire::{
         http1::{self, Request, Response},
@@ -186,6 +186,11 @@ impl Gate {
     /// Refuses who has been shut out, however it is known who that is.
     pub(super) fn check_revoked(&self, token: Verified, now_s: u64) -> Result<Verified, TokenError> {
         if self.revoked.has(&token, now_s) { Err(TokenError::Revoked) } else { Ok(token) }
+    }
+
+    /// Whether whoever has a token that was good has been shut out since.
+    pub(super) fn is_shut_out(&self, token: &Verified, now: Now) -> bool {
+        self.revoked.has(token, now.unix_ms / 1000)
     }
 }
 

@@ -127,9 +127,9 @@ impl Shard {
         let (limits, bell, slots) = (setup.limits, Rc::new(Bell::default()), foundation.descriptors());
         let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
         let (served, now_ms) = (foundation.bind(&mut *handler, &io), elapsed_ms(setup.started));
-        let (parts, per_address) = (limits.message_fragments_max, limits.connections_per_address_max);
+        let per_address = limits.connections_per_address_max;
         let (secrets, redirect) = Secrets::of(setup.tls, slots);
-        let engines = Engines::new(setup.shard, io, served, slots, setup.handshake_counts, now_ms, parts);
+        let engines = Engines::new(setup.shard, io, served, slots, setup.handshake_counts, now_ms, &limits);
         Self {
             id: setup.shard,
             room: Room::new(setup.connections_max, setup.connections_limit),
@@ -418,6 +418,7 @@ impl Shard {
         self.now = self.clock.read();
         self.work.begin(self.clock.read_at());
         self.hub.note_time(self.now);
+        self.engines.note_time(self.now);
     }
 }
 

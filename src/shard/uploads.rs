@@ -31,7 +31,7 @@ impl Shard {
         let (source, body) = upload(connection, oversized.length(), self.engines.io.orders());
         let outcome = {
             let Ok(request) = oversized.request(table) else { return Err(http) };
-            let may_be = !self.is_for_engine(&request) && !upgrade::is_upgrade(&request);
+            let may_be = !self.engines.is_for_engine(&request) && !upgrade::is_upgrade(&request);
             let asked = |shard: &mut Self| {
                 shard.call_about(index, "takes_uploads", |handler, _, peer| {
                     handler.takes_uploads(peer, &request)

@@ -9,7 +9,7 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
-use super::{Session, Shard, Shown};
+use super::{Engines, Session, Shard, Shown};
 use crate::{
     app::socketio::{ConnectError, EngineId},
     auth::{Due, Ruled, TokenError, Verified},
@@ -17,7 +17,7 @@ use crate::{
     mesh::CarriedToken,
     model::{CloseReason, SocketId},
     session::Outlet,
-    shard::verifying::Waiting,
+    shard::{gate::Gate, verifying::Waiting},
     wire::json::Raw,
 };
 
@@ -25,6 +25,41 @@ use crate::{
 #[derive(serde::Deserialize)]
 struct Auth {
     token: Option<String>,
+}
+
+impl Engines {
+    /// What a client enters further namespaces with is as good as what it has brought since.
+    fn renew_opening(&mut self, session: u32, token: &Rc<Verified>) {
+        let extra = self.sessions.get_mut(session).and_then(|record| record.extra.as_mut());
+        if let Some(Shown::Good(before)) = extra.and_then(|extra| extra.token.as_mut())
+            && before.user == token.user
+        {
+            *before = Rc::clone(token);
+        }
+    }
+
+    /// Counts a session among the clients of a user, unless it is already; `false` is one too many.
+    pub(super) fn count_client(&mut self, gate: &Gate, session: u32, user: &str) -> bool {
+        if self.sessions.get(session).is_none_or(|record| record.counts_for(user)) {
+            return true;
+        }
+        let Some(counted) = gate.count_user(user) else { return false };
+        if let (Some(counted), Some(record)) = (counted, self.sessions.get_mut(session)) {
+            record.extra().users.push(counted);
+        }
+        true
+    }
+
+    /// A client that comes back is its user's again, whatever the limit: it was let in before.
+    pub(super) fn count_client_again(&mut self, gate: &Gate, session: u32, socket: SocketId) {
+        let Some(user) = self.io.user_of(socket) else { return };
+        if let Some(record) = self.sessions.get_mut(session)
+            && !record.counts_for(&user)
+            && let Some(counted) = gate.count_user_again(&user)
+        {
+            record.extra().users.push(counted);
+        }
+    }
 }
 
 impl Shard {
@@ -45,7 +80,7 @@ impl Shard {
             }
         };
         if let Some(token) = &token
-            && !self.count_client(session, &token.user)
+            && !self.engines.count_client(&self.gate, session, &token.user)
         {
             let error = self.connect_error(TokenError::TooMany);
             self.refuse_entry(session, namespace, &error);
@@ -137,29 +172,6 @@ impl Shard {
         }
     }
 
-    /// Counts a session among the clients of a user, unless it is already; `false` is one too many.
-    pub(super) fn count_client(&mut self, session: u32, user: &str) -> bool {
-        if self.engines.sessions.get(session).is_none_or(|record| record.counts_for(user)) {
-            return true;
-        }
-        let Some(counted) = self.gate.count_user(user) else { return false };
-        if let (Some(counted), Some(record)) = (counted, self.engines.sessions.get_mut(session)) {
-            record.extra().users.push(counted);
-        }
-        true
-    }
-
-    /// A client that comes back is its user's again, whatever the limit: it was let in before.
-    pub(super) fn count_client_again(&mut self, session: u32, socket: SocketId) {
-        let Some(user) = self.engines.io.user_of(socket) else { return };
-        if let Some(record) = self.engines.sessions.get_mut(session)
-            && !record.counts_for(&user)
-            && let Some(counted) = self.gate.count_user_again(&user)
-        {
-            record.extra().users.push(counted);
-        }
-    }
-
     /// A socket of this shard has brought a token: looks at it, now or in its turn.
     pub(super) fn authenticate_socket(&mut self, socket: SocketId, token: Box<str>) {
         match self.gate.is_busy() {
@@ -185,24 +197,15 @@ impl Shard {
             Some(before) if *before != *token.user => Err(TokenError::OtherUser),
             _ => Ok(token),
         });
-        let verified = verified.and_then(|token| match self.count_client(session, &token.user) {
-            true => Ok(Rc::new(token)),
-            false => Err(TokenError::TooMany),
-        });
+        let verified =
+            verified.and_then(|token| match self.engines.count_client(&self.gate, session, &token.user) {
+                true => Ok(Rc::new(token)),
+                false => Err(TokenError::TooMany),
+            });
         if let Ok(token) = &verified {
-            self.renew_opening(session, token);
+            self.engines.renew_opening(session, token);
         }
         self.tell_authenticated(socket, verified);
-    }
-
-    /// What a client enters further namespaces with is as good as what it has brought since.
-    fn renew_opening(&mut self, session: u32, token: &Rc<Verified>) {
-        let extra = self.engines.sessions.get_mut(session).and_then(|record| record.extra.as_mut());
-        if let Some(Shown::Good(before)) = extra.and_then(|extra| extra.token.as_mut())
-            && before.user == token.user
-        {
-            *before = Rc::clone(token);
-        }
     }
 
     /// Tells the application what became of a token that a socket has brought.
@@ -217,7 +220,7 @@ impl Shard {
         let is_good = result.is_ok();
         self.engines.io.authenticated(socket, result);
         if is_good {
-            self.depart_where_not_allowed(socket);
+            self.engines.depart_where_not_allowed(&mut self.hub, socket);
         }
         self.run_orders();
     }

@@ -15,9 +15,12 @@ use crate::{
         Origins,
         socketio::{EngineId, Io, Order},
     },
+    limits::Limits,
     live::Live,
     mesh::{AddressCounts, ShardReport},
-    model::{CloseReason, ConnectionId, Issuer, NodeId, SessionId, ShardId, SharedPublication, SocketId},
+    model::{
+        CloseReason, ConnectionId, Issuer, NodeId, Now, SessionId, ShardId, SharedPublication, SocketId,
+    },
     session::{NONE, Outlet},
     shard::{deadlines::Deadlines, messages::frames_of, table::Table, wheel::Wheel},
     wire::websocket::Settings,
@@ -26,6 +29,10 @@ use crate::{
 /// All Engine.IO sessions and Socket.IO sockets of a shard.
 pub(in crate::shard) struct Engines {
     pub(super) shard: ShardId,
+    /// When the turn under way began.
+    pub(super) now: Now,
+    /// So much may wait for one client.
+    pub(super) queue_bytes_max: usize,
     /// What this node is called in ids.
     pub(super) node: NodeId,
     pub(in crate::shard) io: Io,
@@ -86,13 +93,18 @@ impl Engines {
         sessions_max: u32,
         handshakes: Arc<AddressCounts>,
         now_ms: u64,
-        fragments_max: u32,
+        limits: &Limits,
     ) -> Self {
         Self {
             shard,
+            now: Now::default(),
+            queue_bytes_max: limits.send_queue_bytes_max as usize,
             node: io.settings().node,
             is_served,
-            websocket_settings: frames_of(io.settings().max_http_buffer_size.into(), fragments_max),
+            websocket_settings: frames_of(
+                io.settings().max_http_buffer_size.into(),
+                limits.message_fragments_max,
+            ),
             origins: Origins::new(&io.settings().allowed_origins, io.settings().credentials),
             sessions: Table::default(),
             sessions_max,
@@ -151,6 +163,7 @@ impl Engines {
     pub(in crate::shard) fn change_settings(&mut self, live: &Live) {
         self.origins = Origins::new(&live.allowed_origins, live.origins_credentials);
         self.websocket_settings.fragments_max = live.limits.message_fragments_max;
+        self.queue_bytes_max = live.limits.send_queue_bytes_max as usize;
     }
 
     /// Whether messages to and from its WebSockets may be compressed.
@@ -161,6 +174,11 @@ impl Engines {
     /// Which pages may talk to the server.
     pub(in crate::shard) fn origins(&self) -> &Origins {
         &self.origins
+    }
+
+    /// It is that late.
+    pub(in crate::shard) fn note_time(&mut self, now: Now) {
+        self.now = now;
     }
 
     /// A turn begins.
@@ -267,34 +285,34 @@ impl Engines {
 
     /// Keeps a session that begins here, or came from where it began: it is pinged in so long, and one that speaks
     /// Socket.IO has to enter a namespace in time.
-    pub(super) fn take_in(&mut self, session: Session, now_ms: u64, ping_in_ms: u32) -> u32 {
+    pub(super) fn take_in(&mut self, session: Session, ping_in_ms: u32) -> u32 {
         let session = self.sessions.insert(|_, _| session);
-        self.wheel.set(session, now_ms + u64::from(ping_in_ms));
+        self.wheel.set(session, self.now.monotonic_ms + u64::from(ping_in_ms));
         if !self.io.is_raw() {
-            self.await_entry(now_ms, session);
+            self.await_entry(session);
         }
         session
     }
 
     /// Sets until when a session has to enter a namespace.
-    pub(super) fn await_entry(&mut self, now_ms: u64, session: u32) {
+    pub(super) fn await_entry(&mut self, session: u32) {
         let (id, sessions) = (self.engine_id(session), &self.sessions);
-        let at_ms = now_ms + u64::from(self.io.settings().connect_timeout_ms);
+        let at_ms = self.now.monotonic_ms + u64::from(self.io.settings().connect_timeout_ms);
         self.unadmitted.push(at_ms, id, sessions.len(), |id| sessions.is_unadmitted(*id));
     }
 
     /// Sets until when a WebSocket has to take a session over.
-    pub(super) fn await_upgrade(&mut self, now_ms: u64, session: u32, connection: u32) {
+    pub(super) fn await_upgrade(&mut self, session: u32, connection: u32) {
         let (id, sessions) = (self.engine_id(session), &self.sessions);
-        let at_ms = now_ms + u64::from(self.io.settings().upgrade_timeout_ms);
+        let at_ms = self.now.monotonic_ms + u64::from(self.io.settings().upgrade_timeout_ms);
         let is_live = |(id, connection): &_| sessions.is_tried(*id, *connection);
         self.probing.push(at_ms, (id, connection), sessions.len(), is_live);
     }
 
     /// Sets until when the client of a socket may come back from this absence.
-    pub(super) fn await_return(&mut self, now_ms: u64, id: SocketId, absence: u16) {
+    pub(super) fn await_return(&mut self, id: SocketId, absence: u16) {
         let sockets = &self.sockets;
-        let at_ms = now_ms + u64::from(self.io.settings().recovery_ms);
+        let at_ms = self.now.monotonic_ms + u64::from(self.io.settings().recovery_ms);
         let is_live = |(id, absence): &_| sockets.is_away(*id, *absence);
         self.away.push(at_ms, (id, absence), sockets.len(), is_live);
     }

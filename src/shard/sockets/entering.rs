@@ -146,7 +146,7 @@ impl Shard {
         while self.engines.io.hear_kept(id, namespace) {
             self.run_orders();
         }
-        self.pause_if_behind(session);
+        self.engines.pause_if_behind(&mut self.lines, session);
     }
 }
 

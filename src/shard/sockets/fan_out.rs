@@ -56,12 +56,10 @@ enum LeftOut {
     Any,
 }
 
-/// What a fan-out works on beside the sockets.
+/// What is worked on beside the sockets.
 pub(in crate::shard) struct Surroundings<'a> {
     pub(in crate::shard) lines: &'a mut Lines,
     pub(in crate::shard) report: &'a mut ShardReport,
-    pub(in crate::shard) queue_bytes_max: usize,
-    pub(in crate::shard) now: Now,
 }
 
 impl Engines {
@@ -84,7 +82,7 @@ impl Engines {
         around: &mut Surroundings<'_>,
     ) {
         if fanout.gap && self.log.is_on() {
-            self.log.keep_loss(around.now, fanout.channel);
+            self.log.keep_loss(self.now, fanout.channel);
             // An event has no place to say that something before it is lost. Who comes back is told that it has not recovered.
             let indices = subscribers.iter().filter_map(|subscriber| SocketId::index_of(*subscriber));
             let sockets = indices.filter_map(|index| self.sockets.get(index));
@@ -123,7 +121,7 @@ impl Engines {
     ) {
         let Some(first) = publications.first() else { return };
         let mut frames = std::mem::take(&mut self.frames);
-        frames.number(publications, &mut self.log, around.now);
+        frames.number(publications, &mut self.log, self.now);
         frames.encode(publications, namespace_of(&first.channel).0);
         let bytes = around.lines.outbox.encoded(&frames.websocket);
         around.lines.compression.begin_fan_out(&bytes, &first.channel, Transport::SocketIo, publications);
@@ -197,7 +195,7 @@ impl Engines {
         if connection != NONE {
             return;
         }
-        if record.engine.queue.len() > around.queue_bytes_max {
+        if record.engine.queue.len() > self.queue_bytes_max {
             self.ended.push((session, CloseReason::SlowConsumer));
         } else if is_writable && !std::mem::replace(&mut record.is_to_answer, true) {
             self.to_answer.push(session);

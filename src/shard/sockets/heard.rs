@@ -1,23 +1,102 @@
 //! What arrives for sessions: packets, deadlines, the end of connections; and the end of a session.
 
 use super::{
-    Shard,
+    Engines, Shard,
+    ending::{Gone, Parting},
     requests::{lone_packet, payload, refusal, with_fields},
+    sending::ToEnd,
 };
 use crate::{
     app::Message,
     limits::UNSENT_BYTES_MAX,
+    mesh::ShardMessage,
     model::{CloseReason, Work},
-    session::{Due, Lost, NONE, Outlet, Probe, Session},
-    shard::{connection::Flags, outbox::Class},
+    session::{NONE, Probe, Session},
+    shard::{connection::Flags, lines::Lines, outbox::Class},
     wire::{
         engineio::{self, HandshakeError, Packet},
         http1::{Body, Response},
     },
 };
 
-/// How long a session that has ended keeps its last words for the next poll.
-const LAST_WORDS_MS: u64 = 5_000;
+impl Engines {
+    /// The poll that waits, and its answer of what is queued.
+    pub(super) fn take_answer(&mut self, lines: &Lines, session: u32) -> Option<(u32, Response)> {
+        let record = self.sessions.get_mut(session)?;
+        let parked = record.engine.take_parked()?;
+        let bytes = record.engine.queue.len();
+        self.note_answer(lines, session, parked, bytes);
+        let response = self.answer_of_queue(session);
+        self.returning.note_room(session);
+        Some((parked, response))
+    }
+
+    /// Takes what is queued, as the answer to a parked poll. Its request is gone, so the session knows the fields of CORS.
+    pub(super) fn answer_of_queue(&mut self, session: u32) -> Response {
+        let Some(record) = self.sessions.get_mut(session) else { return payload(Body::Static(b"")) };
+        let body = record.engine.queue.take();
+        with_fields(payload(body), record.fields())
+    }
+
+    /// Notes by what connection a poll is answered, if its client may be pinged again before it has read the answer.
+    pub(super) fn note_answer(&mut self, lines: &Lines, session: u32, index: u32, bytes: usize) {
+        let connection = (bytes > UNSENT_BYTES_MAX as usize).then(|| lines.slab.id(index));
+        let Some(record) = self.sessions.get_mut(session) else { return };
+        if connection.is_some() {
+            record.extra().long_answer = connection;
+        } else if record.extra.as_ref().is_some_and(|extra| extra.long_answer.is_some()) {
+            record.extra().long_answer = None;
+            record.give_back_extra();
+        }
+    }
+
+    /// Whether a client that has not answered a ping moves all the same: its bytes arrive, or it takes those that stand
+    /// before the ping. Whether it takes any is watched where they are sent.
+    pub(super) fn shows_life(&mut self, lines: &mut Lines, session: u32) -> bool {
+        let Some(record) = self.sessions.get_mut(session) else { return false };
+        let (was_heard, connection) = (record.engine.take_heard(), record.engine.websocket());
+        if connection == NONE {
+            let answered = record.extra.as_ref().and_then(|extra| extra.long_answer);
+            return was_heard
+                || answered.is_some_and(|id| lines.slab.get(id).is_some() && lines.waiting(id.index) > 0);
+        }
+        let is_behind = lines.waiting(connection) > 0 || lines.slab.look(connection).flags.has(Flags::KEPT);
+        match &mut lines.slab.at(connection).session {
+            Session::WebSocket(websocket) => websocket.take_heard() || is_behind,
+            _ => is_behind,
+        }
+    }
+
+    /// What was queued for polls goes out on the WebSocket, and so does everything from now on.
+    pub(super) fn move_to_websocket(
+        &mut self,
+        lines: &mut Lines,
+        session: u32,
+        index: u32,
+    ) -> Result<(), ToEnd> {
+        let Some(record) = self.sessions.get_mut(session) else { return Ok(()) };
+        let queue = record.engine.queue.take_bytes();
+        record.count_no_more();
+        let (mut next, is_base64) = (record.socket, record.engine.is_base64());
+        let text = std::str::from_utf8(&queue).expect("payloads are written as text");
+        // A raw application may say what divides packets, which no payload can carry.
+        let mut reframed = Ok(());
+        if !text.is_empty() {
+            lines.say(index, Class::Answer, |out| reframed = engineio::reframe_payload(out, text, is_base64));
+        }
+        if reframed.is_err() {
+            return Err(ToEnd { session, reason: CloseReason::TransportError });
+        }
+        self.returning.note_room(session);
+        while let Some(socket) = self.sockets.get_mut(next) {
+            socket.connection = index;
+            let after = socket.next;
+            self.io.carried(self.id_of(next), true);
+            next = after;
+        }
+        Ok(())
+    }
+}
 
 impl Shard {
     /// A WebSocket of a session has a message.
@@ -68,7 +147,7 @@ impl Shard {
         if self.engines.io.is_raw() {
             self.engines.io.message(self.engines.engine_id(session), message);
             self.run_orders();
-            self.pause_if_behind(session);
+            self.engines.pause_if_behind(&mut self.lines, session);
             return Ok(());
         }
         self.hear_socketio(session, message)
@@ -100,7 +179,8 @@ impl Shard {
                     let response = with_fields(response, record.fields());
                     self.answer_parked(parked, response);
                 }
-                self.move_to_websocket(session, index);
+                let moved = self.engines.move_to_websocket(&mut self.lines, session, index);
+                self.end_unless(moved);
             }
             Probe::Broken => self.drop_engine_connection(index, CloseReason::ProtocolError),
         }
@@ -108,33 +188,8 @@ impl Shard {
 
     /// A session has been opened by a WebSocket: its first packet.
     pub(in crate::shard) fn open_on_websocket(&mut self, session: u32) {
-        let open = self.handshake_json(session, false);
-        self.send_engine(session, Class::Answer, Packet::Open(&open));
-    }
-
-    /// What was queued for polls goes out on the WebSocket, and so does everything from now on.
-    fn move_to_websocket(&mut self, session: u32, index: u32) {
-        let Some(record) = self.engines.sessions.get_mut(session) else { return };
-        let queue = record.engine.queue.take_bytes();
-        record.count_no_more();
-        let (mut next, is_base64) = (record.socket, record.engine.is_base64());
-        let text = std::str::from_utf8(&queue).expect("payloads are written as text");
-        // A raw application may say what divides packets, which no payload can carry.
-        let mut reframed = Ok(());
-        if !text.is_empty() {
-            self.lines
-                .say(index, Class::Answer, |out| reframed = engineio::reframe_payload(out, text, is_base64));
-        }
-        if reframed.is_err() {
-            return self.end_engine(session, CloseReason::TransportError);
-        }
-        self.engines.returning.note_room(session);
-        while let Some(socket) = self.engines.sockets.get_mut(next) {
-            socket.connection = index;
-            let after = socket.next;
-            self.engines.io.carried(self.engines.id_of(next), true);
-            next = after;
-        }
+        let open = self.engines.handshake_json(session, false);
+        self.engines.send_engine(&mut self.lines, session, Class::Answer, Packet::Open(&open));
     }
 
     /// Answers the polls that might have come behind the word that a WebSocket takes over, and have not.
@@ -169,23 +224,7 @@ impl Shard {
         if session == NONE && matches!(self.lines.slab.look(index).session, Session::Http(_)) {
             return self.give_up_passed_on(index);
         }
-        let Some(record) = self.engines.sessions.get_mut(session) else { return };
-        if record.engine.handle_lost(index) == Lost::Session {
-            let reason = match (reason, record.engine.is_polling()) {
-                // So the reference server calls it, and keeps no last words: nobody waits for them.
-                (CloseReason::Normal | CloseReason::ClientGone, true) => CloseReason::TransportError,
-                (CloseReason::Normal, false) => CloseReason::ClientGone,
-                // What frames cannot be is a matter of the WebSocket, whose client is told so; the application hears of the
-                // transport.
-                (
-                    CloseReason::ProtocolError
-                    | CloseReason::InvalidUtf8
-                    | CloseReason::InvalidData
-                    | CloseReason::MessageTooBig,
-                    false,
-                ) => CloseReason::TransportError,
-                (other, _) => other,
-            };
+        if let Some(reason) = self.engines.lose_connection(index, session, reason) {
             self.end_engine(session, reason);
         }
     }
@@ -228,155 +267,40 @@ impl Shard {
         self.drop_engine_connection(connection, CloseReason::RequestTimeout);
     }
 
-    /// Whether a client that has not answered a ping moves all the same: its bytes arrive, or it takes those that stand
-    /// before the ping. Whether it takes any is watched where they are sent.
-    fn shows_life(&mut self, session: u32) -> bool {
-        let Some(record) = self.engines.sessions.get_mut(session) else { return false };
-        let (was_heard, connection) = (record.engine.take_heard(), record.engine.websocket());
-        if connection == NONE {
-            let answered = record.extra.as_ref().and_then(|extra| extra.long_answer);
-            return was_heard
-                || answered
-                    .is_some_and(|id| self.lines.slab.get(id).is_some() && self.lines.waiting(id.index) > 0);
-        }
-        let is_behind =
-            self.lines.waiting(connection) > 0 || self.lines.slab.look(connection).flags.has(Flags::KEPT);
-        match &mut self.lines.slab.at(connection).session {
-            Session::WebSocket(websocket) => websocket.take_heard() || is_behind,
-            _ => is_behind,
-        }
-    }
-
     fn handle_engine_deadline(&mut self, session: u32) {
-        let is_awaited = self.engines.sessions.get(session).is_some_and(|record| record.engine.awaits_pong());
-        if self.shows_life(session) && is_awaited {
-            let timeout = u64::from(self.engines.io.settings().ping_timeout_ms);
-            return self.engines.wheel.set(session, self.now.monotonic_ms + timeout);
+        match self.engines.handle_deadline(&mut self.lines, session) {
+            None => {}
+            Some(CloseReason::Normal) => self.forget_session(session),
+            Some(reason) => self.end_engine(session, reason),
         }
-        let Some(record) = self.engines.sessions.get_mut(session) else { return };
-        let mark = self.engines.log.mark();
-        match record.engine.handle_deadline(self.engines.io.settings().ping_timeout_ms, mark) {
-            Due::Again(ms) => {
-                self.engines.wheel.set(session, self.now.monotonic_ms + u64::from(ms));
-                self.send_engine(session, Class::Control, Packet::Ping(""));
-            }
-            Due::End(CloseReason::Normal) => self.forget_session(session),
-            Due::End(reason) => self.end_engine(session, reason),
-        }
-    }
-
-    pub(super) fn is_ending(&self, session: u32) -> bool {
-        self.engines.sessions.get(session).is_none_or(|session| session.engine.is_ending())
     }
 
     /// Ends a session: its sockets leave, its connections are told and closed. A client that polls and has no poll
     /// under way is told by its next one.
     pub(in crate::shard) fn end_engine(&mut self, session: u32, reason: CloseReason) {
-        if self.is_ending(session) {
+        if self.engines.is_ending(session) {
             return;
         }
         self.end_sockets_of(session, reason);
         if self.engines.io.is_raw() {
             self.engines.io.closed(self.engines.engine_id(session), reason);
         }
-        let Some(record) = self.engines.sessions.get_mut(session) else { return };
-        record.engine.end_with_queue();
-        record.count_no_more();
-        record.count_users_no_more();
-        let (outlet, probe) = (record.engine.outlet(), record.engine.probe());
-        record.engine.take_parked();
-        if let Some(probe) = probe {
-            self.drop_engine_connection(probe, CloseReason::Normal);
+        let Parting { closes, gone, answer } = self.engines.end(session, reason, self.drain.is_some());
+        for (connection, reason) in closes {
+            self.drop_engine_connection(connection, reason);
         }
-        match outlet {
-            Outlet::WebSocket(connection) => {
-                if connection != NONE {
-                    self.drop_engine_connection(connection, reason);
-                }
-                self.forget_session(session);
-            }
-            Outlet::Parked(parked) => {
-                self.say_close(session, reason);
-                let response = self.last_answer(session);
-                self.answer_parked(parked, response);
-            }
-            // The client has gone, or breaks the protocol: its next request finds no session.
-            Outlet::Queue if !may_linger(reason) => self.forget_session(session),
-            Outlet::Queue => {
-                self.say_close(session, reason);
-                self.await_last_poll(session);
-            }
+        if let Some(gone) = gone {
+            self.tell_gone(gone);
+        }
+        if let Some((parked, response)) = answer {
+            self.answer_parked(parked, response);
         }
         self.run_orders();
     }
 
-    /// A poll that waits while its own client closes is released by a noop, any other learns of the close: behind what is
-    /// queued, by an answer of its own.
-    fn say_close(&mut self, session: u32, reason: CloseReason) {
-        let Some(record) = self.engines.sessions.get_mut(session) else { return };
-        match reason {
-            CloseReason::ClientGone => record.engine.queue.add(Packet::Noop, &self.engines.queued_bytes),
-            _ => record.engine.owe_close(),
-        }
-    }
-
-    /// What a poll that waits is answered when its session has ended: what is queued, or that it has. The session goes with
-    /// the latter before its client hears of it, who may have sent the next request already.
-    fn last_answer(&mut self, session: u32) -> Response {
-        let has_queue = self.engines.sessions.get(session).is_some_and(|one| !one.engine.queue.is_empty());
-        let response = match has_queue {
-            true => self.answer_of_queue(session),
-            false => {
-                let fields = self.engines.sessions.get(session).map_or("", |one| one.fields());
-                with_fields(lone_packet(Packet::Close), fields)
-            }
-        };
-        match has_queue && self.may_poll_again(session) {
-            true => self.await_last_poll(session),
-            false => self.forget_session(session),
-        }
-        response
-    }
-
-    /// Whether a session that has ended has something to say to a poll behind the one that is answered now. A shard that is
-    /// being emptied closes the connection behind the answer and takes no other: the next poll finds no session elsewhere.
-    pub(super) fn may_poll_again(&self, session: u32) -> bool {
-        let has_words = self.engines.sessions.get(session).is_some_and(|one| one.engine.has_words());
-        has_words && self.drain.is_none()
-    }
-
-    /// Keeps a session that has ended for one more poll, [`LAST_WORDS_MS`] at most.
-    pub(super) fn await_last_poll(&mut self, session: u32) {
-        self.engines.wheel.set(session, self.now.monotonic_ms + LAST_WORDS_MS);
-    }
-
     pub(super) fn answer_poll_of(&mut self, session: u32) {
-        let Some(record) = self.engines.sessions.get_mut(session) else { return };
-        if let Some(parked) = record.engine.take_parked() {
-            let bytes = record.engine.queue.len();
-            self.note_answer(session, parked, bytes);
-            let response = self.answer_of_queue(session);
-            self.engines.returning.note_room(session);
+        if let Some((parked, response)) = self.engines.take_answer(&self.lines, session) {
             self.answer_parked(parked, response);
-        }
-    }
-
-    /// Takes what is queued, as the answer to a parked poll. Its request is gone, so the session knows the fields of CORS.
-    fn answer_of_queue(&mut self, session: u32) -> Response {
-        let Some(record) = self.engines.sessions.get_mut(session) else { return payload(Body::Static(b"")) };
-        let body = record.engine.queue.take();
-        with_fields(payload(body), record.fields())
-    }
-
-    /// Notes by what connection a poll is answered, if its client may be pinged again before it has read the answer.
-    pub(super) fn note_answer(&mut self, session: u32, index: u32, bytes: usize) {
-        let connection = (bytes > UNSENT_BYTES_MAX as usize).then(|| self.lines.slab.id(index));
-        let Some(record) = self.engines.sessions.get_mut(session) else { return };
-        if connection.is_some() {
-            record.extra().long_answer = connection;
-        } else if record.extra.as_ref().is_some_and(|extra| extra.long_answer.is_some()) {
-            record.extra().long_answer = None;
-            record.give_back_extra();
         }
     }
 
@@ -388,24 +312,19 @@ impl Shard {
         self.close(index, reason);
     }
 
+    /// Keeps a session no longer.
     pub(super) fn forget_session(&mut self, session: u32) {
-        self.tell_home(session);
-        self.engines.wheel.clear(session);
-        self.engines.io.session_ended(self.engines.engine_id(session));
-        let removed = self.engines.sessions.remove(session);
-        if removed.and_then(|session| session.extra).is_some_and(|extra| extra.is_partial) {
+        let gone = self.engines.forget(session);
+        self.tell_gone(gone);
+    }
+
+    /// Tells the shard that opened a session that it has ended, and waits for no packet of it any more.
+    fn tell_gone(&mut self, Gone { session, home, is_partial }: Gone) {
+        if let Some(home) = home {
+            self.send_mesh(home.shard(), ShardMessage::EngineEnded(home));
+        }
+        if is_partial {
             self.note_partial_packet(session, 0);
         }
     }
-}
-
-/// Whether a client that polls, and has no poll under way, is told by its next one; any other finds no session.
-fn may_linger(reason: CloseReason) -> bool {
-    matches!(
-        reason,
-        CloseReason::ClientGone
-            | CloseReason::ServerLeft
-            | CloseReason::ServerClosed
-            | CloseReason::GoingAway
-    )
 }

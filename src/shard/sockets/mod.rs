@@ -9,11 +9,17 @@
 //!   connection ◄── sending.rs ◄── fan_out.rs ◄── hub ◄── orders.rs ◄──┘
 //! ```
 //!
+//! What only concerns sessions and sockets, and where their packets go, [`Engines`] does: it is lent the shard's lines and its hub,
+//! and knows no more of the shard. What is left for the shard to do it hands back: a session that has to end (`sending::ToEnd`);
+//! connections to close, a poll to answer, another shard to tell (`ending::Parting`). The shard's own methods drive it: they call
+//! on the application and do what that has asked for, which may be anything.
+//!
 //! | file | holds |
 //! |---|---|
 //! | `engines` | the tables of sessions and sockets |
 //! | `requests` | HTTP: the handshake, polls, posts, upgrades |
-//! | `heard` | what arrives on connections of sessions, deadlines, the end of a session |
+//! | `heard` | what arrives on connections of sessions, and their deadlines |
+//! | `ending` | the end of sessions and of sockets |
 //! | `passed_on` | requests of sessions that another node has |
 //! | `posts` | posts of packets, heard bit by bit |
 //! | `packets` | Socket.IO's packets: entering and leaving namespaces, events, acknowledgements |
@@ -37,6 +43,7 @@
 mod claim;
 mod credentials;
 mod draining;
+mod ending;
 mod engines;
 mod entering;
 mod fan_out;
@@ -58,6 +65,8 @@ mod session;
 mod simulated;
 mod socket;
 mod succession;
+#[cfg(test)]
+mod tests;
 mod travelling;
 
 pub(super) use engines::Engines;

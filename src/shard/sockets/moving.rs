@@ -10,7 +10,7 @@
 //!   there                                          session ─► goes on as the socket it was    └─► handed over there
 //! ```
 
-use super::{Session, Shard, Shown, claim::Claim};
+use super::{Engines, Session, Shard, Shown, claim::Claim};
 use crate::{
     app::{Message, socketio::Handshake},
     mesh::{self, Carried, EngineMove},
@@ -28,6 +28,39 @@ pub(super) struct Moving {
     session: u32,
     to: ShardId,
     engine: Box<EngineMove>,
+}
+
+impl Engines {
+    /// A session that went to another shard has ended there: its note goes.
+    pub(in crate::shard) fn handle_engine_ended(&mut self, sid: &SessionId) {
+        if self.is_named(sid.index(), sid) && self.moved.remove(&sid.index()).is_some() {
+            self.sessions.remove(sid.index());
+        }
+    }
+
+    /// The session of a request with another shard's id, if it has come here; the shard to ask otherwise.
+    pub(super) fn find_foreign(&self, sid: &SessionId) -> Option<u32> {
+        let session = *self.foreign.get(&(sid.shard(), sid.index()))?;
+        self.is_named(session, sid).then_some(session)
+    }
+
+    fn keep_moved(&mut self, engine: &mut EngineMove, websocket: Option<u32>) -> u32 {
+        let mut session = Session::new(Engine::new(engine.sid.secret(), websocket));
+        session.extra().fields = engine.cors.clone();
+        session.extra().token = engine.token.take().map(Shown::from);
+        if engineio::Query::decode(&engine.target).is_base64 {
+            session.engine.ask_for_base64();
+        }
+        session.extra().handshake = Some(Box::new(Handshake {
+            target: engine.target.clone(),
+            fields: engine.fields.clone(),
+            address: engine.address,
+            passage: engine.passage.clone(),
+        }));
+        let interval = self.io.settings().ping_interval_ms;
+        // It has yet to enter, and may be refused.
+        self.take_in(session, interval / 2)
+    }
 }
 
 impl Shard {
@@ -120,7 +153,7 @@ impl Shard {
 
     /// A session that polls comes from another shard.
     pub(in crate::shard) fn handle_engine_move(&mut self, mut engine: EngineMove) {
-        let session = self.keep_moved(&mut engine, None);
+        let session = self.engines.keep_moved(&mut engine, None);
         self.engines.foreign.insert((engine.sid.shard(), engine.sid.index()), session);
         if let Some(record) = self.engines.sessions.get_mut(session) {
             record.extra().home = Some(engine.sid);
@@ -144,8 +177,8 @@ impl Shard {
     /// A WebSocket comes from another shard, with its session or after it.
     pub(in crate::shard) fn adopt_engine(&mut self, index: u32, mut carried: Carried, bytes: &mut [u8]) {
         let session = match &mut carried {
-            Carried::Session(engine) => Some(self.keep_moved(engine, Some(index))),
-            Carried::Probe { sid, .. } => self.find_foreign(sid),
+            Carried::Session(engine) => Some(self.engines.keep_moved(engine, Some(index))),
+            Carried::Probe { sid, .. } => self.engines.find_foreign(sid),
         };
         let websocket = session::WebSocket::new(session.unwrap_or(NONE), false);
         self.set_session(index, session::Session::WebSocket(websocket));
@@ -175,38 +208,7 @@ impl Shard {
         if is_confirmed && let Probe::Confirm { parked } = record.engine.handle_probe_ping("probe") {
             self.release_poll(session, parked);
         }
-        self.engines.await_upgrade(self.now.monotonic_ms, session, index);
-    }
-
-    fn keep_moved(&mut self, engine: &mut EngineMove, websocket: Option<u32>) -> u32 {
-        let mut session = Session::new(Engine::new(engine.sid.secret(), websocket));
-        session.extra().fields = engine.cors.clone();
-        session.extra().token = engine.token.take().map(Shown::from);
-        if engineio::Query::decode(&engine.target).is_base64 {
-            session.engine.ask_for_base64();
-        }
-        session.extra().handshake = Some(Box::new(Handshake {
-            target: engine.target.clone(),
-            fields: engine.fields.clone(),
-            address: engine.address,
-            passage: engine.passage.clone(),
-        }));
-        let interval = self.engines.io.settings().ping_interval_ms;
-        // It has yet to enter, and may be refused.
-        self.engines.take_in(session, self.now.monotonic_ms, interval / 2)
-    }
-
-    /// The session of a request with another shard's id, if it has come here; the shard to ask otherwise.
-    pub(super) fn find_foreign(&self, sid: &SessionId) -> Option<u32> {
-        let session = *self.engines.foreign.get(&(sid.shard(), sid.index()))?;
-        self.engines.is_named(session, sid).then_some(session)
-    }
-
-    /// A session that went to another shard has ended there: its note goes.
-    pub(in crate::shard) fn handle_engine_ended(&mut self, sid: &SessionId) {
-        if self.engines.is_named(sid.index(), sid) && self.engines.moved.remove(&sid.index()).is_some() {
-            self.engines.sessions.remove(sid.index());
-        }
+        self.engines.await_upgrade(session, index);
     }
 
     /// A shard has begun anew: sessions that went there are gone, and requests for those that came from there do not find
@@ -220,18 +222,11 @@ impl Shard {
             self.end_engine(session, CloseReason::ShardFailed);
         }
     }
-
-    /// Tells the shard that opened a session that it has ended.
-    pub(super) fn tell_home(&mut self, session: u32) {
-        let Some(home) = self.engines.sessions.get(session).and_then(Session::home) else { return };
-        self.engines.foreign.remove(&(home.shard(), home.index()));
-        self.send_mesh(home.shard(), mesh::ShardMessage::EngineEnded(home));
-    }
 }
 
 impl Session {
     /// The id it was given by the shard that opened it, if that is another one.
-    fn home(&self) -> Option<SessionId> {
+    pub(super) fn home(&self) -> Option<SessionId> {
         self.extra.as_ref()?.home
     }
 }

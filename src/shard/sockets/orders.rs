@@ -1,26 +1,49 @@
 //! What the application asks for, and what other shards ask for.
 
-use super::{
-    Shard, State, claim,
-    fan_out::{write_arguments, write_packets},
-    selecting::Task,
-};
+use super::{Engines, Shard, State, Surroundings, selecting::Task, sending::ToEnd};
 use crate::{
     app::socketio::{ChannelQuestion, Order},
     limits::HELD_ORDERS_MAX,
-    mesh::{self, Sent, SocketCommand, SocketsAnswer, SocketsRequest, Told},
-    model::{Arguments, ChannelName, CloseReason, Issuer, ShardId, SocketId, Transport},
-    ring::SendBytes,
-    session::Outlet,
-    shard::{behind::Reading, kinds::Ask, outbox::Class},
-    wire::{
-        engineio::{self, Packet},
-        socketio::{self, AckHead, EventHead},
-    },
+    mesh::{self, SocketCommand, SocketsAnswer, SocketsRequest, Told},
+    model::{ChannelName, CloseReason, Issuer, ShardId, SocketId, Transport},
+    shard::{behind::Reading, kinds::Ask},
 };
 
 /// Rounds of orders that callbacks of orders may cause before the rest waits for the next turn.
 const ROUNDS_MAX: usize = 64;
+
+impl Engines {
+    /// Puts off what a socket is told while it catches up; gives back what need not wait.
+    pub(super) fn hold(&mut self, order: Order) -> Result<Option<Order>, ToEnd> {
+        let (Order::Emit { socket, is_volatile: false, arguments, .. }
+        | Order::Acknowledge { socket, arguments, .. }) = &order
+        else {
+            return Ok(Some(order));
+        };
+        // Few sockets catch up at any moment, mostly none.
+        if self.held.is_empty() {
+            return Ok(Some(order));
+        }
+        let (index, bytes, bytes_max) = (socket.index, arguments.bytes(), self.queue_bytes_max);
+        if self.socket(*socket).is_none() {
+            return Ok(Some(order));
+        }
+        let Some(held) = self.held.get_mut(&index) else { return Ok(Some(order)) };
+        // It is told from the log, unless something before is not in it.
+        let is_kept = matches!(order, Order::Emit { ack: None, .. });
+        if is_kept && held.orders.is_empty() {
+            return Ok(Some(order));
+        }
+        if held.orders.is_empty() || (held.orders.len() < HELD_ORDERS_MAX && held.bytes + bytes <= bytes_max)
+        {
+            held.bytes += bytes;
+            held.orders.push(order);
+        } else if let Some(session) = self.sockets.get(index).map(|socket| socket.session) {
+            return Err(ToEnd { session, reason: CloseReason::Overloaded });
+        }
+        Ok(None)
+    }
+}
 
 impl Shard {
     /// Does everything the application has asked for, in order, and what it asks for meanwhile.
@@ -52,18 +75,19 @@ impl Shard {
 
     /// Does one thing that the application has asked for, whose turn it is.
     pub(in crate::shard) fn obey(&mut self, issuer: Issuer, order: Order) {
-        match self.hold(order) {
-            None => {}
-            Some(Order::Publish { channel, mut payload, is_ordered, ticket, author: _ }) => {
+        match self.engines.hold(order) {
+            Ok(None) => {}
+            Err(to_end) => self.end_unless(Err(to_end)),
+            Ok(Some(Order::Publish { channel, mut payload, is_ordered, ticket, author: _ })) => {
                 if is_ordered {
                     payload.after = self.followed(issuer, &channel);
                 }
                 self.publish(issuer, channel, payload, ticket);
             }
-            Some(Order::ChangeState { channel, request, ticket }) => {
+            Ok(Some(Order::ChangeState { channel, request, ticket })) => {
                 self.change_state(issuer, channel, request, ticket);
             }
-            Some(Order::Read { channel, question, ticket }) => {
+            Ok(Some(Order::Read { channel, question, ticket })) => {
                 let reading = match question {
                     ChannelQuestion::State(query) => Reading::State { channel, query },
                     ChannelQuestion::Presence { after, limit } => Reading::Presence { channel, after, limit },
@@ -71,8 +95,8 @@ impl Shard {
                 };
                 self.ask_for(ticket, reading);
             }
-            Some(Order::Request(request)) => self.ask_all(issuer, request),
-            Some(order) => {
+            Ok(Some(Order::Request(request))) => self.ask_all(issuer, request),
+            Ok(Some(order)) => {
                 if let Order::Command { socket, .. } = &order
                     && socket.shard != self.id
                 {
@@ -85,38 +109,6 @@ impl Shard {
                 }
             }
         }
-    }
-
-    /// Puts off what a socket is told while it catches up; gives back what need not wait.
-    fn hold(&mut self, order: Order) -> Option<Order> {
-        let (Order::Emit { socket, is_volatile: false, arguments, .. }
-        | Order::Acknowledge { socket, arguments, .. }) = &order
-        else {
-            return Some(order);
-        };
-        // Few sockets catch up at any moment, mostly none.
-        if self.engines.held.is_empty() {
-            return Some(order);
-        }
-        let (index, bytes, bytes_max) =
-            (socket.index, arguments.bytes(), self.limits.send_queue_bytes_max as usize);
-        if self.engines.socket(*socket).is_none() {
-            return Some(order);
-        }
-        let Some(held) = self.engines.held.get_mut(&index) else { return Some(order) };
-        // It is told from the log, unless something before is not in it.
-        let is_kept = matches!(order, Order::Emit { ack: None, .. });
-        if is_kept && held.orders.is_empty() {
-            return Some(order);
-        }
-        if held.orders.is_empty() || (held.orders.len() < HELD_ORDERS_MAX && held.bytes + bytes <= bytes_max)
-        {
-            held.bytes += bytes;
-            held.orders.push(order);
-        } else if let Some(session) = self.engines.sockets.get(index).map(|socket| socket.session) {
-            self.end_engine(session, CloseReason::Overloaded);
-        }
-        None
     }
 
     /// A room has taken a socket in, or will not.
@@ -135,9 +127,14 @@ impl Shard {
     fn run_order_now(&mut self, order: Order) {
         match order {
             Order::Emit { socket, arguments, ack, is_volatile } => {
-                self.emit(socket, &arguments, ack, is_volatile);
+                let around = &mut Surroundings { lines: &mut self.lines, report: &mut self.report };
+                let sent = self.engines.emit(around, socket, &arguments, ack, is_volatile);
+                self.end_unless(sent);
             }
-            Order::Acknowledge { socket, id, arguments } => self.acknowledge(socket, id, &arguments),
+            Order::Acknowledge { socket, id, arguments } => {
+                let sent = self.engines.acknowledge(&mut self.lines, socket, id, &arguments);
+                self.end_unless(sent);
+            }
             Order::Command { socket, command } if socket.shard == self.id => {
                 self.handle_socket_command(socket, command);
             }
@@ -162,7 +159,8 @@ impl Shard {
             Order::Gathered { asker, answer } => self.answer_shard(asker, *answer),
             Order::Send { session, is_text, data } => {
                 if let Some(session) = self.engines.find(session) {
-                    self.send_raw(session, is_text, &data);
+                    let sent = self.engines.send_raw(&mut self.lines, session, is_text, &data);
+                    self.end_unless(sent);
                 }
             }
             Order::Close { session } => {
@@ -185,96 +183,24 @@ impl Shard {
         }
     }
 
-    fn emit(&mut self, id: SocketId, arguments: &Arguments, ack: Option<u64>, is_volatile: bool) {
-        let Some(socket) = self.engines.socket(id) else { return };
-        let (state, session) = (socket.state, socket.session);
-        if is_volatile && (state != State::Connected || !self.is_writable(session)) {
-            return;
-        }
-        // One that asks for an acknowledgement does not end with a text.
-        let has_offset = self.engines.log.is_on() && ack.is_none();
-        let offset = has_offset.then(|| match is_volatile {
-            true => self.engines.log.latest(),
-            false => self.engines.log.keep_direct(self.now, id, arguments),
-        });
-        if state == State::Connected {
-            let offset = offset.map(claim::offset_text);
-            self.send_event(id.index, arguments, ack, offset.as_deref());
-        }
-    }
-
-    fn acknowledge(&mut self, socket: SocketId, id: u64, arguments: &Arguments) {
-        let Some(record) = self.engines.socket(socket) else { return };
-        if !record.state.is_in() {
-            return;
-        }
-        let (session, namespace) = (record.session, self.engines.io.namespace_name(record.namespace));
-        let attachments = arguments.attachments.len() as u32;
-        let head = AckHead { namespace: &namespace, id, attachments };
-        self.send_socketio(session, &arguments.attachments, |text| {
-            socketio::encode_ack(text, head, &arguments.json);
-        });
-    }
-
-    /// Sends events that a client missed, each with the offset it has, as one message to the door.
-    pub(super) fn send_again(&mut self, session: u32, socket: u32, missed: &[(u64, Sent)]) {
-        let Some(Outlet::WebSocket(connection)) = self.engines.outlet(session) else {
-            return missed.iter().for_each(|(offset, sent)| {
-                self.write_again(socket, *offset, sent, |shard, packet| {
-                    shard.send_engine(session, Class::Recovery, packet);
-                });
-            });
-        };
-        let is_base64 = self.engines.sessions.get(session).is_some_and(|one| one.engine.is_base64());
-        let mut frames = Vec::new();
-        for (offset, sent) in missed {
-            self.write_again(socket, *offset, sent, |_, packet| {
-                engineio::encode_frame_as(&mut frames, packet, is_base64);
-            });
-        }
-        if !frames.is_empty() {
-            self.lines.push(connection, Class::Recovery, SendBytes::Owned(frames));
-        }
-    }
-
-    fn write_again(
-        &mut self,
-        socket: u32,
-        offset: u64,
-        sent: &Sent,
-        mut write: impl FnMut(&mut Self, Packet<'_>),
-    ) {
-        let Some(record) = self.engines.sockets.get(socket) else { return };
-        let (namespace, offset) = (record.namespace, claim::offset_text(offset));
-        let namespace = self.engines.io.namespace_name(namespace);
-        let mut text = std::mem::take(&mut self.engines.text);
-        self.report.deliveries_total += 1;
-        let send = |packet: Packet<'_>| write(self, packet);
-        match sent {
-            Sent::Direct(_, arguments) => {
-                let head =
-                    EventHead { namespace: &namespace, ack: None, attachments: 0, offset: Some(&offset) };
-                write_arguments(arguments, head, &mut text, send);
-            }
-            Sent::Publication(publication) => {
-                write_packets(publication, &namespace, Some(&offset), &mut text, send);
-            }
-            Sent::Lost(_) => unreachable!("what was lost is not sent"),
-        }
-        self.engines.text = text;
-    }
-
     /// Does something to a socket of this shard.
     pub(in crate::shard) fn handle_socket_command(&mut self, id: SocketId, command: SocketCommand) {
         let Some(socket) = self.engines.socket(id) else { return };
-        let session = socket.session;
+        let (session, namespace) = (socket.session, socket.namespace);
         match command {
-            SocketCommand::Emit { arguments, is_volatile } => self.emit(id, &arguments, None, is_volatile),
-            SocketCommand::Acknowledge { id: event, arguments } => self.acknowledge(id, event, &arguments),
+            SocketCommand::Emit { arguments, is_volatile } => {
+                let around = &mut Surroundings { lines: &mut self.lines, report: &mut self.report };
+                let sent = self.engines.emit(around, id, &arguments, None, is_volatile);
+                self.end_unless(sent);
+            }
+            SocketCommand::Acknowledge { id: event, arguments } => {
+                let sent = self.engines.acknowledge(&mut self.lines, id, event, &arguments);
+                self.end_unless(sent);
+            }
             SocketCommand::Join(rooms) => rooms.into_iter().for_each(|room| self.join_room(id, room, None)),
             SocketCommand::Leave(rooms) => {
                 for room in rooms {
-                    self.depart_room(id, &room);
+                    self.engines.depart_room(&mut self.hub, id, &room);
                     if self.hub.unsubscribe(id.subscriber(), &room) {
                         self.engines.log.note_left(self.now, id, room);
                     }
@@ -293,8 +219,8 @@ impl Shard {
                 self.engines.returning.put_out_after(session, id, true);
             }
             SocketCommand::PutOut => {
-                let namespace = self.engines.io.namespace_name(socket.namespace);
-                self.send_socketio(session, &[], |text| socketio::encode_disconnect(text, &namespace));
+                let sent = self.engines.say_put_out(&mut self.lines, session, namespace);
+                self.end_unless(sent);
                 // Told both with one poll, a client takes the end of its connection for the reason.
                 self.answer_poll_of(session);
                 self.end_engine(session, CloseReason::ServerLeft);
@@ -303,8 +229,8 @@ impl Shard {
                 self.end_engine(session, CloseReason::ServerLeft)
             }
             SocketCommand::Disconnect { ends_session: false } => {
-                let namespace = self.engines.io.namespace_name(socket.namespace);
-                self.send_socketio(session, &[], |text| socketio::encode_disconnect(text, &namespace));
+                let sent = self.engines.say_put_out(&mut self.lines, session, namespace);
+                self.end_unless(sent);
                 self.end_socket(id.index, CloseReason::ServerLeft);
             }
         }

@@ -2,31 +2,114 @@
 
 use std::cell::RefCell;
 
-use super::{Shard, Socket, State, claim, entering::Entry, is_in, recovery};
+use super::{Engines, Shard, Socket, State, claim, entering::Entry, is_in, recovery};
 use crate::{
     app::{
         Message,
         socketio::{Admitted, ConnectError, Connecting, EngineId, Event, NamespaceId},
     },
     auth::Ruled,
-    hub::SubscribeError,
+    hub::{Hub, SubscribeError},
     limits::{NAMESPACES_PER_CLIENT_MAX, RECOVERY_QUEUES_MAX},
-    model::{
-        ChannelName, CloseReason, ConnectionId, Position, SessionId, SocketId, Transport, Work,
-        namespace_channel,
-    },
+    model::{ChannelName, CloseReason, ConnectionId, Position, SocketId, Transport, Work, namespace_channel},
     session::NONE,
-    shard::connection::Flags,
+    shard::{connection::Flags, gate::Gate, lines::Lines, work::Turn},
     wire::{
         json::Raw,
-        socketio::{
-            self, ConnectRefusal, ConnectReply, Kind, Packet, Settings as PacketSettings, SocketError, Whole,
-        },
+        socketio::{self, Kind, Packet, Settings as PacketSettings, SocketError, Whole},
     },
 };
 
 /// Marks the subscription by which a socket enters its namespace.
 const ENTERING: u32 = 1;
+
+impl Engines {
+    /// A client that does not read the answers to its own events is not read either, long before its queue is full.
+    pub(super) fn pause_if_behind(&mut self, lines: &mut Lines, session: u32) {
+        let connection = self.sessions.get(session).map_or(NONE, |record| record.engine.websocket());
+        if connection != NONE && lines.waiting(connection) > self.queue_bytes_max / 2 {
+            lines.pause(connection, Flags::PAUSED_FULL);
+        }
+    }
+
+    /// A client is about to enter a namespace.
+    pub(super) fn add_socket(
+        &mut self,
+        session: u32,
+        namespace: NamespaceId,
+        connection: u32,
+        secret: [u8; 9],
+    ) -> u32 {
+        let first = self.sessions.get(session).map_or(NONE, |record| record.socket);
+        let index = self.sockets.insert(|_, _| Socket::new(namespace, session, connection, secret, first));
+        if let Some(record) = self.sessions.get_mut(session) {
+            record.socket = index;
+            record.engine.admit();
+        }
+        index
+    }
+
+    /// A socket is in its namespace, if it still is there.
+    pub(super) fn let_in(&mut self, id: SocketId) -> Option<NamespaceId> {
+        self.socket(id)?;
+        let socket = self.sockets.get_mut(id.index)?;
+        socket.state = State::Connected;
+        Some(socket.namespace)
+    }
+
+    /// Up to where a socket whose client is away has been told, unless not all it missed since is held, or it is more than a
+    /// client may have missed.
+    fn told(&self, hub: &Hub, work: &mut Turn, id: SocketId, offset: Option<u64>) -> Option<u64> {
+        let socket = self.socket(id)?;
+        let proven = self.log.offset_at(socket.heard);
+        let told = offset.map_or(proven, |offset| offset.max(proven));
+        let is_in = |channel: &ChannelName| is_in(hub, id, channel);
+        let bytes_max = RECOVERY_QUEUES_MAX * self.queue_bytes_max;
+        let channels = hub.channels_of(id.subscriber().index);
+        let of = recovery::Whereabouts { socket: id, told, channels, is_in };
+        let missed = self.log.missed(of, bytes_max);
+        work.count(Work::Events, missed.looked);
+        missed.is_held.then_some(told)
+    }
+
+    /// Tells the application of one that is about to leave, if it wants to know, while its rooms are there.
+    fn tell_disconnecting(&mut self, hub: &Hub, index: u32, reason: CloseReason) {
+        if let Some(socket) = self.sockets.get(index)
+            && socket.state.is_in()
+            && self.io.hears_disconnecting(socket.namespace)
+        {
+            let rooms = self.rooms_of(hub, index);
+            self.io.disconnecting(self.id_of(index), socket.namespace, reason, &rooms);
+        }
+    }
+
+    /// The channels of a socket's rooms, without that of its namespace.
+    pub(super) fn rooms_of(&self, hub: &Hub, index: u32) -> Vec<ChannelName> {
+        let subscriber = self.id_of(index).subscriber();
+        let name = self.sockets.get(index).map(|socket| self.io.namespace_name(socket.namespace));
+        let is_room = |channel: &&ChannelName| Some(channel.as_str()) != name.as_deref();
+        hub.channels_of(subscriber.index).filter(is_room).cloned().collect()
+    }
+
+    /// Makes a socket whose client was away one of a session's.
+    fn put_into(&mut self, gate: &Gate, session: u32, id: SocketId) -> bool {
+        let keeps_handshake = self.io.settings().keep_handshake;
+        let names = gate.consults.fields_of_clients();
+        let Some(record) = self.sessions.get_mut(session) else { return false };
+        let connection = record.engine.websocket();
+        let Some(socket) = self.sockets.get_mut(id.index) else { return false };
+        let first = std::mem::replace(&mut record.socket, id.index);
+        (socket.session, socket.next, socket.connection) = (session, first, connection);
+        record.engine.admit();
+        self.io.carried(id, connection != NONE);
+        if !keeps_handshake && let Some(extra) = &mut record.extra {
+            let handshake = extra.handshake.take();
+            record.forget_handshake(handshake.as_deref(), names.as_deref());
+        }
+        self.count_client_again(gate, session, id);
+        true
+    }
+}
 
 impl Shard {
     /// A message of a session that speaks Socket.IO.
@@ -94,7 +177,7 @@ impl Shard {
                     self.run_orders();
                 }
                 // The application may have ended the session upon that.
-                if !self.is_ending(session) && !self.awaits_ruling(session, packet.namespace, *auth) {
+                if !self.engines.is_ending(session) && !self.awaits_ruling(session, packet.namespace, *auth) {
                     self.enter(session, packet.namespace, *auth, Vec::new());
                 }
                 Ok(())
@@ -132,18 +215,8 @@ impl Shard {
         let (namespace, session) = (record.namespace, record.session);
         let has_room = self.engines.io.event(self.engines.id_of(socket), namespace, event);
         self.run_orders();
-        self.pause_if_behind(session);
+        self.engines.pause_if_behind(&mut self.lines, session);
         if has_room { Ok(()) } else { Err(CloseReason::Overloaded) }
-    }
-
-    /// A client that does not read the answers to its own events is not read either, long before its queue is full.
-    pub(super) fn pause_if_behind(&mut self, session: u32) {
-        let connection = self.engines.sessions.get(session).map_or(NONE, |record| record.engine.websocket());
-        if connection != NONE
-            && self.lines.waiting(connection) > self.limits.send_queue_bytes_max as usize / 2
-        {
-            self.lines.pause(connection, Flags::PAUSED_FULL);
-        }
     }
 
     /// A client wants to enter a namespace.
@@ -204,18 +277,12 @@ impl Shard {
             self.engines.io.forgotten(id, entered);
             return self.refuse_entry(session, namespace, &ConnectError::new("Invalid namespace"));
         };
-        let first = self.engines.sessions.get(session).map_or(NONE, |record| record.socket);
-        let socket = Socket::new(entered, session, connection, secret, first);
-        self.begin_socket(id, session, socket, channel);
+        self.engines.add_socket(session, entered, connection, secret);
+        self.begin_socket(id, channel);
     }
 
     /// A socket that may enter follows its namespace; it is in when that has begun.
-    fn begin_socket(&mut self, id: SocketId, session: u32, socket: Socket, channel: ChannelName) {
-        let index = self.engines.sockets.insert(|_, _| socket);
-        if let Some(record) = self.engines.sessions.get_mut(session) {
-            record.socket = index;
-            record.engine.admit();
-        }
+    fn begin_socket(&mut self, id: SocketId, channel: ChannelName) {
         let subscriber = id.subscriber();
         let asked = self.hub.subscribe(
             self.now,
@@ -239,7 +306,7 @@ impl Shard {
         rulings: Vec<Ruled>,
     ) {
         let Some(session) = self.engines.find(engine) else { return };
-        if self.engines.socket_in(session, namespace).is_none() && !self.is_ending(session) {
+        if self.engines.socket_in(session, namespace).is_none() && !self.engines.is_ending(session) {
             let auth = auth.and_then(|auth| Raw::check(auth, usize::MAX).ok());
             self.enter(session, namespace, auth, rulings);
         }
@@ -259,8 +326,8 @@ impl Shard {
     }
 
     pub(super) fn refuse_entry(&mut self, session: u32, namespace: &str, error: &ConnectError) {
-        let refusal = ConnectRefusal { namespace, message: &error.message, data: error.data.as_deref() };
-        self.send_socketio(session, &[], |text| socketio::encode_connect_error(text, refusal));
+        let sent = self.engines.say_refused(&mut self.lines, session, namespace, error);
+        self.end_unless(sent);
         self.run_orders();
     }
 
@@ -275,7 +342,7 @@ impl Shard {
         let Some(index) = self.engines.find_subscriber(subscriber) else { return };
         let id = self.engines.id_of(index);
         if token != Some(ENTERING) {
-            self.enter_room(id, &channel);
+            self.engines.enter_room(&mut self.hub, id, &channel);
             self.engines.log.note_joined(self.now, id, channel, position);
             self.tell_joined(id, token, Ok(()));
             return self.end_join(index);
@@ -294,17 +361,9 @@ impl Shard {
 
     /// Tells a client that it is in; gives the namespace, unless that ended its session.
     fn welcome_socket(&mut self, id: SocketId) -> Option<NamespaceId> {
-        let index = id.index;
-        let socket = self.engines.socket(id)?;
-        let (session, entered, secret) = (socket.session, socket.namespace, socket.secret);
-        let namespace = self.engines.io.namespace_name(entered);
-        let pid = self.engines.log.is_on().then(|| SessionId::new(self.id, index, secret).text());
-        let sid = id.to_string();
-        let reply = ConnectReply { namespace: &namespace, sid: &sid, pid: pid.as_deref() };
-        self.send_socketio(session, &[], |text| socketio::encode_connect(text, reply));
-        self.engines.socket(id)?;
-        self.engines.sockets.get_mut(index)?.state = State::Connected;
-        Some(entered)
+        let sent = self.engines.say_entered(&mut self.lines, id);
+        self.end_unless(sent);
+        self.engines.let_in(id)
     }
 
     pub(in crate::shard) fn handle_socket_join_refused(
@@ -349,46 +408,14 @@ impl Shard {
 
     /// A socket's client leaves its namespace, or is put out.
     pub(super) fn end_socket(&mut self, index: u32, reason: CloseReason) {
-        let id = self.engines.id_of(index);
-        self.tell_disconnecting(index, reason);
-        let Some(socket) = self.engines.sockets.get_mut(index) else { return };
-        let (was_connected, entered, session) = (socket.state.is_in(), socket.namespace, socket.session);
-        let is_kept = was_connected && self.engines.log.is_on() && reason.may_come_back();
-        if was_connected && !is_kept {
-            self.notify_of_socket_gone(id, entered, reason);
+        self.engines.tell_disconnecting(&self.hub, index, reason);
+        let Some(leaver) = self.engines.leaver(index, reason) else { return };
+        if leaver.is_gone() {
+            self.notify_of_socket_gone(leaver.id, leaver.namespace, reason);
         }
-        self.engines.returning.forget(session, id);
-        self.engines.unlink(index);
-        if is_kept {
-            self.send_away_socket(index);
-            // It hears of it when it comes back.
-            self.run_held(index);
-        } else {
-            self.engines.held.remove(&index);
-            self.forget_joins(index);
-            self.hub.leave_all(id.subscriber());
-            self.engines.sockets.remove(index);
-        }
-        match was_connected {
-            true => self.engines.io.disconnected(id, entered, reason, is_kept),
-            false => self.engines.io.forgotten(id, entered),
-        }
-    }
-
-    /// A socket is gone that may have been on its way into rooms.
-    fn forget_joins(&mut self, index: u32) {
-        self.engines.joins.forget(index);
-        self.look_at_asks();
-    }
-
-    /// Tells the application of one that is about to leave, if it wants to know, while its rooms are there.
-    fn tell_disconnecting(&mut self, index: u32, reason: CloseReason) {
-        if let Some(socket) = self.engines.sockets.get(index)
-            && socket.state.is_in()
-            && self.engines.io.hears_disconnecting(socket.namespace)
-        {
-            let rooms = self.rooms_of(index);
-            self.engines.io.disconnecting(self.engines.id_of(index), socket.namespace, reason, &rooms);
+        self.engines.end_socket(&mut self.hub, &leaver, reason);
+        if !leaver.is_kept {
+            self.look_at_asks();
         }
     }
 
@@ -401,34 +428,13 @@ impl Shard {
         }
     }
 
-    /// The channels of a socket's rooms, without that of its namespace.
-    pub(super) fn rooms_of(&self, index: u32) -> Vec<ChannelName> {
-        let subscriber = self.engines.id_of(index).subscriber();
-        let name =
-            self.engines.sockets.get(index).map(|socket| self.engines.io.namespace_name(socket.namespace));
-        let is_room = |channel: &&ChannelName| Some(channel.as_str()) != name.as_deref();
-        self.hub.channels_of(subscriber.index).filter(is_room).cloned().collect()
-    }
-
-    fn send_away_socket(&mut self, index: u32) {
-        let id = self.engines.id_of(index);
-        let Some(socket) = self.engines.sockets.get_mut(index) else { return };
-        (socket.state, socket.session, socket.connection) = (State::Away, NONE, NONE);
-        socket.absences = socket.absences.wrapping_add(1);
-        let absence = socket.absences;
-        self.engines.await_return(self.now.monotonic_ms, id, absence);
-    }
-
     /// Forgets a client that has not come back in time.
     pub(super) fn forget_away(&mut self, id: SocketId) {
-        self.hub.leave_all(id.subscriber());
         if let Some(namespace) = self.engines.socket(id).map(|socket| socket.namespace) {
             self.notify_of_socket_gone(id, namespace, CloseReason::ClientGone);
         }
-        self.forget_joins(id.index);
-        if let Some(socket) = self.engines.sockets.remove(id.index) {
-            self.engines.io.forgotten(id, socket.namespace);
-        }
+        self.engines.forget_away(&mut self.hub, id);
+        self.look_at_asks();
     }
 
     /// Lets a client go on as the socket it was, if it shows that it was and all it missed is held.
@@ -448,51 +454,17 @@ impl Shard {
                 None => return false,
             }
         }
-        let Some(told) = self.told(id, claim.offset) else { return false };
-        self.introduce_again(session, id, auth);
-        if !self.put_into(session, id) {
+        let Some(told) = self.engines.told(&self.hub, &mut self.work, id, claim.offset) else { return false };
+        self.engines.introduce_again(&self.hub, session, id, auth);
+        if !self.engines.put_into(&self.gate, session, id) {
             return false;
         }
         let Some(entered) = self.welcome_socket(id) else { return true };
-        self.begin_returning(session, id, told);
+        self.engines.begin_returning(session, id, told);
         self.engines.io.connected(id, entered, true);
         self.run_orders();
         // What it missed comes first, and most have missed little.
         self.tell_missed(session);
-        true
-    }
-
-    /// Up to where a socket whose client is away has been told, unless not all it missed since is held, or it is more than a
-    /// client may have missed.
-    fn told(&mut self, id: SocketId, offset: Option<u64>) -> Option<u64> {
-        let socket = self.engines.socket(id)?;
-        let proven = self.engines.log.offset_at(socket.heard);
-        let told = offset.map_or(proven, |offset| offset.max(proven));
-        let is_in = |channel: &ChannelName| is_in(&self.hub, id, channel);
-        let bytes_max = RECOVERY_QUEUES_MAX * self.limits.send_queue_bytes_max as usize;
-        let channels = self.hub.channels_of(id.subscriber().index);
-        let of = recovery::Whereabouts { socket: id, told, channels, is_in };
-        let missed = self.engines.log.missed(of, bytes_max);
-        self.work.count(Work::Events, missed.looked);
-        missed.is_held.then_some(told)
-    }
-
-    /// Makes a socket whose client was away one of a session's.
-    fn put_into(&mut self, session: u32, id: SocketId) -> bool {
-        let keeps_handshake = self.engines.io.settings().keep_handshake;
-        let names = self.gate.consults.fields_of_clients();
-        let Some(record) = self.engines.sessions.get_mut(session) else { return false };
-        let connection = record.engine.websocket();
-        let Some(socket) = self.engines.sockets.get_mut(id.index) else { return false };
-        let first = std::mem::replace(&mut record.socket, id.index);
-        (socket.session, socket.next, socket.connection) = (session, first, connection);
-        record.engine.admit();
-        self.engines.io.carried(id, connection != NONE);
-        if !keeps_handshake && let Some(extra) = &mut record.extra {
-            let handshake = extra.handshake.take();
-            record.forget_handshake(handshake.as_deref(), names.as_deref());
-        }
-        self.count_client_again(session, id);
         true
     }
 }

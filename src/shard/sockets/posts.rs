@@ -120,7 +120,7 @@ impl Shard {
                 self.move_with_payload(packets, &mut scratch)?;
                 return Ok(None);
             }
-            if self.engines.find(id).is_none_or(|session| self.is_ending(session)) {
+            if self.engines.find(id).is_none_or(|session| self.engines.is_ending(session)) {
                 return Ok(None);
             }
         }
@@ -131,7 +131,8 @@ impl Shard {
     pub(in crate::shard) fn continue_posts(&mut self) {
         for _ in 0..PACKETS_PER_TURN / PACKETS_AT_ONCE {
             let Some(mut posted) = self.engines.posts.0.pop_front() else { return };
-            let Some(session) = self.engines.find(posted.session).filter(|session| !self.is_ending(*session))
+            let Some(session) =
+                self.engines.find(posted.session).filter(|session| !self.engines.is_ending(*session))
             else {
                 // As of a post that ends its session: it has been taken, and what is behind it finds none.
                 posted.posts.into_iter().for_each(|post| self.answer_post(post, Ok(())));

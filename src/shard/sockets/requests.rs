@@ -79,15 +79,66 @@ impl Engines {
         };
         self.unadmitted.take_wanted(SESSIONS_LOOKED_AT_MAX, is_unused).map(|id| id.index)
     }
+
+    /// Whether a request is one to Engine.IO.
+    pub(in crate::shard) fn is_for_engine(&self, request: &Request<'_>) -> bool {
+        let path = &*self.io.settings().path;
+        self.is_served && (request.path() == path || request.path() == path.trim_end_matches('/'))
+    }
+
+    fn offered(&self, transport: Option<Transport>) -> Option<Transport> {
+        let settings = self.io.settings();
+        transport.filter(|transport| match transport {
+            Transport::Polling => settings.polling,
+            Transport::WebSocket => settings.websocket,
+        })
+    }
+
+    /// The open packet's JSON.
+    pub(super) fn handshake_json(&self, session: u32, is_polling: bool) -> String {
+        let settings = self.io.settings();
+        let secret = self.sessions.get(session).map_or([0; 9], |session| session.engine.secret);
+        let upgrades = match is_polling && settings.websocket {
+            true => &[Transport::WebSocket][..],
+            false => &[],
+        };
+        let handshake = engineio::Handshake {
+            sid: SessionId::new(self.shard, session, secret),
+            upgrades,
+            ping_interval_ms: settings.ping_interval_ms,
+            ping_timeout_ms: settings.ping_timeout_ms,
+            payload_bytes_max: settings.max_http_buffer_size,
+        };
+        let mut json = Vec::new();
+        handshake.encode(&mut json);
+        String::from_utf8(json).expect("JSON is text")
+    }
+
+    fn try_upgrade(
+        &mut self,
+        index: u32,
+        request: &Request<'_>,
+        session: u32,
+    ) -> Result<EngineOutcome, HandshakeError> {
+        let accept = match upgrade::check(request) {
+            Ok(accept) => accept,
+            Err(response) => return Ok(EngineOutcome::Respond(response)),
+        };
+        let may_try = self.sessions.get_mut(session).is_some_and(|one| one.engine.handle_upgrade(index));
+        if !may_try {
+            return Ok(EngineOutcome::Upgrade {
+                session,
+                accept,
+                role: WebSocketRole::Surplus,
+                fields: String::new(),
+            });
+        }
+        self.await_upgrade(session, index);
+        Ok(EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Probe, fields: String::new() })
+    }
 }
 
 impl Shard {
-    /// Whether a request is one to Engine.IO.
-    pub(in crate::shard) fn is_for_engine(&self, request: &Request<'_>) -> bool {
-        let path = &*self.engines.io.settings().path;
-        self.engines.is_served && (request.path() == path || request.path() == path.trim_end_matches('/'))
-    }
-
     /// Answers a request to Engine.IO.
     pub(in crate::shard) fn answer_engine(&mut self, index: u32, request: &Request<'_>) -> EngineOutcome {
         let Ok(mut fields) = self.engines.origins.check(request) else {
@@ -100,7 +151,7 @@ impl Shard {
         let own_fields = self.engines.io.fields_of(request);
         fields.push_str(&own_fields);
         let query = Query::decode(request.target);
-        let outcome = match self.offered(query.transport) {
+        let outcome = match self.engines.offered(query.transport) {
             None => Err(HandshakeError::UnknownTransport),
             Some(transport) => match query.sid {
                 None => self.open_engine(index, request, &query, transport, &fields),
@@ -123,14 +174,6 @@ impl Shard {
             Ok(other) => other,
             Err(error) => EngineOutcome::Respond(with_fields(refusal(error, None), &fields)),
         }
-    }
-
-    fn offered(&self, transport: Option<Transport>) -> Option<Transport> {
-        let settings = self.engines.io.settings();
-        transport.filter(|transport| match transport {
-            Transport::Polling => settings.polling,
-            Transport::WebSocket => settings.websocket,
-        })
     }
 
     /// A request without a session opens one.
@@ -195,7 +238,7 @@ impl Shard {
                 EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Opener, fields: own_fields }
             }
             None => {
-                let open = self.handshake_json(session, true);
+                let open = self.engines.handshake_json(session, true);
                 EngineOutcome::Respond(with_fields(lone_packet(Packet::Open(&open)), &own_fields))
             }
         })
@@ -208,7 +251,7 @@ impl Shard {
             return true;
         }
         let Some(unused) = self.engines.take_unused() else { return false };
-        match self.is_ending(unused) {
+        match self.engines.is_ending(unused) {
             true => self.forget_session(unused),
             false => self.end_engine(unused, CloseReason::ConnectTimeout),
         }
@@ -251,31 +294,11 @@ impl Shard {
         // Never late, which a client would take for silence, and spread, so that a storm of handshakes is not followed
         // by storms of pings.
         let early = (interval / 8 + 2 * TICK_MS as u32).min(interval / 2) + fastrand::u32(0..=interval / 4);
-        let session = self.engines.take_in(session, self.now.monotonic_ms, interval - early);
+        let session = self.engines.take_in(session, interval - early);
         if self.engines.io.is_raw() {
             self.engines.io.opened(self.engines.engine_id(session));
         }
         session
-    }
-
-    /// The open packet's JSON.
-    pub(super) fn handshake_json(&self, session: u32, is_polling: bool) -> String {
-        let settings = self.engines.io.settings();
-        let secret = self.engines.sessions.get(session).map_or([0; 9], |session| session.engine.secret);
-        let upgrades = match is_polling && settings.websocket {
-            true => &[Transport::WebSocket][..],
-            false => &[],
-        };
-        let handshake = engineio::Handshake {
-            sid: SessionId::new(self.id, session, secret),
-            upgrades,
-            ping_interval_ms: settings.ping_interval_ms,
-            ping_timeout_ms: settings.ping_timeout_ms,
-            payload_bytes_max: settings.max_http_buffer_size,
-        };
-        let mut json = Vec::new();
-        handshake.encode(&mut json);
-        String::from_utf8(json).expect("JSON is text")
     }
 
     /// A request that names a session.
@@ -292,7 +315,7 @@ impl Shard {
         }
         let found = match sid.shard() == self.id {
             true => self.engines.is_named(sid.index(), &sid).then(|| sid.index()),
-            false => self.find_foreign(&sid),
+            false => self.engines.find_foreign(&sid),
         };
         let elsewhere = match found {
             None if self.peers.has(sid.shard()) => Some(sid.shard()),
@@ -304,7 +327,7 @@ impl Shard {
         let session = found.ok_or(HandshakeError::UnknownSid)?;
         let is_poll = transport == Transport::Polling && request.method == Method::Get;
         // A session that has ended has last words for a poll, and hears nothing any more.
-        if !is_poll && self.is_ending(session) {
+        if !is_poll && self.engines.is_ending(session) {
             return Err(HandshakeError::UnknownSid);
         }
         if request.method == Method::Post
@@ -313,35 +336,11 @@ impl Shard {
             record.engine.note_heard();
         }
         match (transport, upgrade::is_upgrade(request), request.method) {
-            (Transport::WebSocket, true, _) => self.try_upgrade(index, request, session),
+            (Transport::WebSocket, true, _) => self.engines.try_upgrade(index, request, session),
             (Transport::Polling, false, Method::Get) => self.poll(index, session),
             (Transport::Polling, false, Method::Post) => self.take_post(index, request, session, fields),
             _ => Err(HandshakeError::BadRequest),
         }
-    }
-
-    fn try_upgrade(
-        &mut self,
-        index: u32,
-        request: &Request<'_>,
-        session: u32,
-    ) -> Result<EngineOutcome, HandshakeError> {
-        let accept = match upgrade::check(request) {
-            Ok(accept) => accept,
-            Err(response) => return Ok(EngineOutcome::Respond(response)),
-        };
-        let may_try =
-            self.engines.sessions.get_mut(session).is_some_and(|one| one.engine.handle_upgrade(index));
-        if !may_try {
-            return Ok(EngineOutcome::Upgrade {
-                session,
-                accept,
-                role: WebSocketRole::Surplus,
-                fields: String::new(),
-            });
-        }
-        self.engines.await_upgrade(self.now.monotonic_ms, session, index);
-        Ok(EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Probe, fields: String::new() })
     }
 
     fn poll(&mut self, index: u32, session: u32) -> Result<EngineOutcome, HandshakeError> {
@@ -353,9 +352,11 @@ impl Shard {
             Poll::Answer => {
                 let body = record.engine.queue.take();
                 match record.engine.is_ending() {
-                    true if self.may_poll_again(session) => self.await_last_poll(session),
+                    true if self.engines.may_poll_again(session, self.drain.is_some()) => {
+                        self.engines.await_last_poll(session)
+                    }
                     true => self.forget_session(session),
-                    false => self.note_answer(session, index, body.as_bytes().len()),
+                    false => self.engines.note_answer(&self.lines, session, index, body.as_bytes().len()),
                 }
                 self.engines.returning.note_room(session);
                 Ok(EngineOutcome::Respond(payload(body)))

@@ -16,10 +16,11 @@
 use rustc_hash::FxHashMap;
 
 use super::{
-    Engines, Shard, State, is_in,
+    Engines, Shard, State, Surroundings, is_in,
     recovery::{Most, Whereabouts},
 };
 use crate::{
+    hub::Hub,
     limits::{RECOVERY_EVENTS_PER_PIECE, RECOVERY_PIECE_BYTES},
     mesh::SocketCommand,
     model::{ChannelName, CloseReason, SocketId, Work},
@@ -170,27 +171,27 @@ impl Engines {
             }
         }
     }
-}
 
-impl Shard {
     /// A socket whose client has come back is to be told what was sent after an offset.
     /// Keeps what is known of a client that comes back, for an application that wants to be told.
-    pub(super) fn introduce_again(&self, session: u32, id: SocketId, auth: Option<Raw<'_>>) {
-        if self.engines.io.wants_introductions_again() {
-            let extra = self.engines.sessions.get(session).and_then(|record| record.extra.as_ref());
+    pub(super) fn introduce_again(&self, hub: &Hub, session: u32, id: SocketId, auth: Option<Raw<'_>>) {
+        if self.io.wants_introductions_again() {
+            let extra = self.sessions.get(session).and_then(|record| record.extra.as_ref());
             let handshake = extra.and_then(|extra| extra.handshake.as_deref()).cloned();
-            self.engines.io.introduce_again(id, auth.map(Raw::as_str), handshake, self.rooms_of(id.index));
+            self.io.introduce_again(id, auth.map(Raw::as_str), handshake, self.rooms_of(hub, id.index));
         }
     }
 
     pub(super) fn begin_returning(&mut self, session: u32, id: SocketId, told: u64) {
-        if let Some(socket) = self.engines.sockets.get_mut(id.index) {
+        if let Some(socket) = self.sockets.get_mut(id.index) {
             socket.state = State::Returning;
         }
-        self.engines.held.entry(id.index).or_default();
-        self.engines.returning.begin(session, id, told);
+        self.held.entry(id.index).or_default();
+        self.returning.begin(session, id, told);
     }
+}
 
+impl Shard {
     /// Goes on telling those who may have room, each once, until this turn has written enough, and one at least.
     pub(in crate::shard) fn continue_returning(&mut self) {
         let mut has_told = false;
@@ -218,7 +219,7 @@ impl Shard {
         if let Some(Outlet::WebSocket(connection)) = self.engines.outlet(session) {
             self.lines.slab.at(connection).flags.set(Flags::CATCHING_UP);
         }
-        if !self.has_room_for_piece(self.waiting_for(session).1) {
+        if !self.has_room_for_piece(self.engines.waiting_for(&self.lines, session).1) {
             return false;
         }
         let is_in = |channel: &ChannelName| is_in(&self.hub, id, channel);
@@ -234,7 +235,8 @@ impl Shard {
             // It is written into the session's own queue.
             self.lines.outbox.note_made(piece.bytes);
         }
-        self.send_again(session, id.index, &piece.events);
+        let around = &mut Surroundings { lines: &mut self.lines, report: &mut self.report };
+        self.engines.send_again(around, session, id.index, &piece.events);
         match self.engines.returning.progress(session, id) {
             // Its client was found too slow.
             None => {}

@@ -14,12 +14,14 @@
 
 use std::{collections::VecDeque, rc::Rc, slice, vec};
 
-use super::{Shard, Socket, State, is_in};
+use super::{Engines, Shard, Socket, State, is_in};
 use crate::{
     app::socketio::{Gathering, Order},
+    hub::Hub,
     limits::{SELECTIONS_MAX, SOCKETS_PER_TURN},
     mesh::{Selection, SocketCommand, SocketSummary, SocketsAnswer, Told},
     model::{ChannelName, Issuer, ShardId, SocketId, Transport, Work, lone_socket},
+    shard::work::Turn,
 };
 
 /// The requests about many sockets that are under way on a shard, oldest first.
@@ -134,6 +136,52 @@ impl Request {
     }
 }
 
+impl Engines {
+    /// Whether a socket is meant, and by the room that is being looked at, in which it still is.
+    fn is_selected(&self, hub: &Hub, request: &Request, index: u32) -> bool {
+        // As by its id, something is done to one whose client is away; who asks is told of those who are there.
+        let is_meant = |socket: &Socket| {
+            socket.state.is_in() || (socket.state == State::Away && matches!(request.task, Task::Command(_)))
+        };
+        if !self.sockets.get(index).is_some_and(is_meant) {
+            return false;
+        }
+        let id = self.id_of(index);
+        let Some((room, before)) = request.rooms()[..request.rooms_begun].split_last() else { return false };
+        let except = &request.selection.except;
+        request.selection.except_socket != Some(id)
+            && is_in(hub, id, room)
+            && !before.iter().chain(except).any(|room| is_in(hub, id, room))
+    }
+
+    fn subscribers_of(&self, hub: &Hub, room: &ChannelName) -> Vec<u32> {
+        match lone_socket(room) {
+            Some(id) => self.own_subscriber(id).into_iter().collect(),
+            None => hub.subscribers(room, Transport::SocketIo).collect(),
+        }
+    }
+
+    /// What a socket of this shard subscribes as.
+    fn own_subscriber(&self, id: SocketId) -> Option<u32> {
+        (id.shard == self.shard && self.socket(id).is_some()).then_some(id.subscriber().index)
+    }
+
+    fn summary(&self, hub: &Hub, index: u32) -> SocketSummary {
+        let id = self.id_of(index);
+        SocketSummary {
+            id,
+            rooms: self.rooms_of(hub, index),
+            is_on_websocket: self.io.is_on_websocket(id),
+            data: self.io.data(id),
+        }
+    }
+
+    fn take_looks(&mut self, work: &mut Turn, looks: usize) {
+        self.selecting.taken += looks;
+        work.count(Work::Sockets, looks);
+    }
+}
+
 impl Shard {
     /// Begins a request, and finishes it if it is short and none is before it.
     pub(super) fn begin_selecting(&mut self, from: ShardId, selection: Selection, task: Task) {
@@ -178,9 +226,9 @@ impl Shard {
                 Some(subscriber) => self.look_at(request, subscriber),
                 None => {
                     let Some(room) = request.rooms().get(request.rooms_begun) else { return true };
-                    request.subscribers = self.subscribers_of(room).into_iter();
+                    request.subscribers = self.engines.subscribers_of(&self.hub, room).into_iter();
                     request.rooms_begun += 1;
-                    self.take_looks(1);
+                    self.engines.take_looks(&mut self.work, 1);
                 }
             }
         }
@@ -189,12 +237,13 @@ impl Shard {
 
     fn look_at(&mut self, request: &mut Request, subscriber: u32) {
         let rooms = request.rooms().len() + request.selection.except.len();
-        self.take_looks(1 + rooms);
-        let Some(index) = SocketId::index_of(subscriber).filter(|index| self.is_selected(request, *index))
+        self.engines.take_looks(&mut self.work, 1 + rooms);
+        let Some(index) = SocketId::index_of(subscriber)
+            .filter(|index| self.engines.is_selected(&self.hub, request, *index))
         else {
             return;
         };
-        self.take_looks(request.weight());
+        self.engines.take_looks(&mut self.work, request.weight());
         request.count += 1;
         match &request.task {
             Task::Ask(gathering) => {
@@ -217,8 +266,8 @@ impl Shard {
                 });
             }
             Task::Tell { told: Told::Summaries, .. } => {
-                let summary = self.summary(index);
-                self.take_looks(summary.rooms.len());
+                let summary = self.engines.summary(&self.hub, index);
+                self.engines.take_looks(&mut self.work, summary.rooms.len());
                 request.sockets.push(summary);
             }
         }
@@ -233,35 +282,6 @@ impl Shard {
         self.obey(Issuer::Shard, Order::Emit { socket: id, arguments, ack, is_volatile });
     }
 
-    /// Whether a socket is meant, and by the room that is being looked at, in which it still is.
-    fn is_selected(&self, request: &Request, index: u32) -> bool {
-        // As by its id, something is done to one whose client is away; who asks is told of those who are there.
-        let is_meant = |socket: &Socket| {
-            socket.state.is_in() || (socket.state == State::Away && matches!(request.task, Task::Command(_)))
-        };
-        if !self.engines.sockets.get(index).is_some_and(is_meant) {
-            return false;
-        }
-        let id = self.engines.id_of(index);
-        let Some((room, before)) = request.rooms()[..request.rooms_begun].split_last() else { return false };
-        let except = &request.selection.except;
-        request.selection.except_socket != Some(id)
-            && is_in(&self.hub, id, room)
-            && !before.iter().chain(except).any(|room| is_in(&self.hub, id, room))
-    }
-
-    fn subscribers_of(&self, room: &ChannelName) -> Vec<u32> {
-        match lone_socket(room) {
-            Some(id) => self.own_subscriber(id).into_iter().collect(),
-            None => self.hub.subscribers(room, Transport::SocketIo).collect(),
-        }
-    }
-
-    /// What a socket of this shard subscribes as.
-    fn own_subscriber(&self, id: SocketId) -> Option<u32> {
-        (id.shard == self.id && self.engines.socket(id).is_some()).then_some(id.subscriber().index)
-    }
-
     fn finish_selecting(&mut self, request: Request) {
         if let Task::Tell { token, .. } = request.task {
             let Request { count, sockets, .. } = request;
@@ -271,20 +291,5 @@ impl Shard {
             gathering.finish_asking();
         }
         self.run_orders();
-    }
-
-    fn take_looks(&mut self, looks: usize) {
-        self.engines.selecting.taken += looks;
-        self.work.count(Work::Sockets, looks);
-    }
-
-    fn summary(&self, index: u32) -> SocketSummary {
-        let id = self.engines.id_of(index);
-        SocketSummary {
-            id,
-            rooms: self.rooms_of(index),
-            is_on_websocket: self.engines.io.is_on_websocket(id),
-            data: self.engines.io.data(id),
-        }
     }
 }

@@ -64,7 +64,7 @@ impl World {
     /// A client opens a session on a shard and enters.
     fn enter(&mut self, shard: u16) -> Player {
         let session = Session::new(Engine::new([0; 9], None));
-        let session = self.shards.all[usize::from(shard)].engines.take_in(session, 0, NEVER_MS);
+        let session = self.shards.all[usize::from(shard)].engines.take_in(session, NEVER_MS);
         let mut player = Player { session, id: SocketId::local(ShardId(shard), 0, 0) };
         self.say(player, "0");
         self.shards.settle();
