@@ -4,7 +4,7 @@
 //! socket.emit("join", "lobby", ack)                      {room}
 //! socket.emit("leave", "lobby", ack)                     {room}
 //! socket.emit("publish", "lobby", "event", …args, ack)   {room}
-//! socket.emit("presence", "lobby", ack)                  {room, count, ids?}
+//! socket.emit("presence", "lobby", ack)                  {room, count, incomplete?, missing_members?, ids?}
 //! socket.emit("refresh", token, ack)                     {user, expires}
 //! socket.emit("any other event", …args, ack)             {relayed: true}: it goes to everybody in the namespace, also to the sender
 //! ```
@@ -15,7 +15,7 @@
 //!
 //! Invariant: everything is registered for namespaces, so that a client that does nothing costs nothing here.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, num::NonZeroU32, rc::Rc};
 
 use serde::Serialize;
 
@@ -36,7 +36,8 @@ use crate::{
     auth::{Right, Verified},
     config::Presence,
     model::{
-        Arguments, ChannelName, ChannelNameError, Payload, Position, namespace_channel, network, room_channel,
+        Arguments, ChannelName, ChannelNameError, Payload, Position, SocketId, namespace_channel, network,
+        room_channel,
     },
     wire::json::{decode_inner_event, text_beside},
 };
@@ -81,10 +82,13 @@ struct Done<'a> {
 #[derive(Serialize)]
 struct PresenceAnswer<'a> {
     room: &'a str,
-    /// At least, when a shard has more of them than it tells of.
+    /// At least, when a shard has more of them than it tells of, or another member does not answer.
     count: usize,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
+    /// How many other members of a cluster have not answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_members: Option<NonZeroU32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ids: Option<Vec<String>>,
 }
@@ -319,7 +323,7 @@ impl Rules {
         self.send(standing, socket, event, event.json().into(), (&namespace, &everybody))
     }
 
-    /// Answers when every shard has. The questions that wait are bounded
+    /// Answers when every shard and every other member of a cluster has, or is late. The questions that wait are bounded
     /// ([`crate::limits::QUESTIONS_AWAITED_MAX`]).
     fn tell_presence(&self, socket: &Socket, event: &RawEvent<'_>, ack: Ack) {
         let shows_ids = self.presence == Presence::Ids;
@@ -334,6 +338,7 @@ impl Rules {
         };
         let (selected, asker) = (socket.namespace().to(&room), socket.clone());
         socket.spawn(async move {
+            let of_members = selected.fetch_ids_of_members();
             let (count, ids, missing) = match shows_ids {
                 true => {
                     let ids = selected.fetch_ids().await;
@@ -348,9 +353,17 @@ impl Rules {
                 let shards = asker.io().shards();
                 return refuse(&asker, "presence", ack, Refusal::ShardsSilent(shards - missing, shards));
             }
-            let incomplete = ids.as_ref().is_some_and(|ids| !are_all(ids.iter().copied()));
-            let ids = ids.map(|ids| ids.iter().map(ToString::to_string).collect());
-            ack.send(&PresenceAnswer { room: &room, count, incomplete, ids });
+            let (others, missing_members) = of_members.await;
+            let of_others = others.iter().filter_map(|id| SocketId::parse(id));
+            let told = ids.iter().flatten().copied().chain(of_others);
+            let incomplete = missing_members > 0 || !are_all(told);
+            let names = |ids: Vec<SocketId>| {
+                let own = ids.iter().map(ToString::to_string);
+                own.chain(others.iter().map(ToString::to_string)).collect()
+            };
+            let (count, ids) = (count + others.len(), ids.map(names));
+            let missing_members = NonZeroU32::new(missing_members);
+            ack.send(&PresenceAnswer { room: &room, count, incomplete, missing_members, ids });
         });
     }
 

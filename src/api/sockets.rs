@@ -22,7 +22,7 @@ use crate::{
     },
     auth::Right,
     limits::{SOCKET_LIST_MAX, SOCKET_ROOMS_MAX, SOCKETS_FETCHED_PER_SHARD_MAX},
-    model::{ShardId, Ticket, room_channel},
+    model::{NodeId, ShardId, Ticket, room_channel},
     wire::json::{
         EmitRequest, Fault, SelectionRequest, SocketsCommand, decode_emit, decode_sockets_command,
         push_string,
@@ -223,7 +223,7 @@ fn list_response(sockets: Answers<RemoteSocket>, limit: u32, shards: u16) -> Res
     }
     let is_complete = sockets.len() <= limit as usize
         && sockets.missing_members == 0
-        && are_all(sockets.iter().filter_map(RemoteSocket::socket_id));
+        && are_all(sockets.iter().filter_map(|socket| SocketId::parse(socket.id())));
     let mut body = b"{\"sockets\":[".to_vec();
     for (index, socket) in sockets.iter().take(limit as usize).enumerate() {
         if index > 0 {
@@ -254,11 +254,28 @@ fn push_socket(body: &mut Vec<u8>, socket: &RemoteSocket) {
     body.push(b'}');
 }
 
-/// Whether no shard had more sockets than it tells of.
+/// Whether no shard of any node had more sockets than it tells of.
 pub(super) fn are_all(ids: impl Iterator<Item = SocketId>) -> bool {
-    let mut told = BTreeMap::<ShardId, u32>::new();
+    let mut told = BTreeMap::<(NodeId, ShardId), u32>::new();
     for id in ids {
-        *told.entry(id.shard).or_default() += 1;
+        *told.entry((id.node, id.shard)).or_default() += 1;
     }
     told.values().all(|count| *count < SOCKETS_FETCHED_PER_SHARD_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_of_shards_of_one_number_on_two_nodes_are_those_of_two_shards() {
+        let ids = |nodes: u16| {
+            let id = move |index: u32| {
+                let node = NodeId(1 + (index % u32::from(nodes)) as u16);
+                SocketId { node, shard: ShardId(0), index, generation: 0 }
+            };
+            (0..SOCKETS_FETCHED_PER_SHARD_MAX).map(id)
+        };
+        assert!(are_all(ids(2)) && !are_all(ids(1)));
+    }
 }

@@ -1,14 +1,17 @@
 //! What nodes that a broker joins ask each other: what is known of channels, and sockets of Socket.IO. Applications that do are in
 //! `tests/clients/cluster`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::{
     client::Response,
     cluster::enter,
-    nodes::{follow, nodes, publish},
+    nodes::{follow, node, nodes, publish},
     redis::{Redis, Reply},
     server::{Server, await_that},
+    socket::WebSocket,
 };
 
 /// Waits until nodes hear what others ask.
@@ -134,4 +137,62 @@ fn sockets_of_every_node_are_listed_moved_told_and_disconnected_by_any() {
             counted(list, "sockets") == (Some(1), Some(false)) && list["missing_members"] == 1
         });
     });
+}
+
+/// What a client is told that asks who is in the room.
+fn present(socket: &mut WebSocket) -> Value {
+    socket.send_text("427[\"presence\",\"lobby\"]");
+    let answer = socket.text();
+    let mut answer: Value =
+        serde_json::from_str(answer.strip_prefix("437").expect("an answer")).expect("JSON");
+    answer[0].take()
+}
+
+#[test]
+fn a_client_that_asks_who_is_in_a_room_hears_of_those_on_every_node() {
+    let redis = Redis::start();
+    let [a, b] = joined(&redis);
+    let mut both = [enter(&a, "/"), enter(&b, "/")];
+    let _elsewhere = enter(&b, "/");
+    for socket in &mut both {
+        socket.send_text("428[\"join\",\"lobby\"]");
+        assert_eq!(socket.text(), "438[{\"room\":\"lobby\"}]");
+    }
+    let all = json!({"room": "lobby", "count": 2});
+    for socket in &mut both {
+        await_that("both are counted", || present(socket) == all);
+    }
+    let [asker, _other] = &mut both;
+    b.pause(|| {
+        let some = json!({"room": "lobby", "count": 1, "incomplete": true, "missing_members": 1});
+        await_that("one is known, and that there may be more", || present(asker) == some);
+    });
+    await_that("both are counted again", || present(asker) == all);
+}
+
+#[test]
+fn the_ids_of_those_in_a_room_are_told_with_those_of_every_node() {
+    let redis = Redis::start();
+    let settings = ["socketio.presence=ids"];
+    let [a, b] = [node(&redis, &settings), node(&redis, &settings)];
+    await_asked(&redis, "/", 2);
+    let mut both = [enter(&a, "/"), enter(&b, "/")];
+    for socket in &mut both {
+        socket.send_text("428[\"join\",\"lobby\"]");
+        socket.text();
+    }
+    let mut listed = Value::Null;
+    await_that("both are listed", || {
+        listed = a.get(&format!("{SOCKETS}?room=lobby")).json();
+        counted(&listed, "sockets") == (Some(2), Some(true))
+    });
+    let sorted = |list: &Value, id: fn(&Value) -> &Value| {
+        let list = list.as_array().expect("a list").iter();
+        list.map(|one| id(one).to_string()).collect::<BTreeSet<_>>()
+    };
+    let expected = sorted(&listed["sockets"], |socket| &socket["id"]);
+    for socket in &mut both {
+        let answer = present(socket);
+        assert_eq!((sorted(&answer["ids"], |id| id), &answer["count"]), (expected.clone(), &json!(2)));
+    }
 }

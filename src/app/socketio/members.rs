@@ -117,6 +117,26 @@ impl Broadcast {
         awaiting
     }
 
+    /// As [`Self::fetch_of_members`], and asks for their ids alone; whatever is left out here is among them.
+    pub(crate) fn fetch_ids_of_members(&self) -> Awaiting<(Vec<Box<str>>, u32)> {
+        let (give, awaiting) = Awaiting::new();
+        let give = |MemberAnswers { list, missing }: MemberAnswers<Answer>| {
+            let ids = |answer| match answer {
+                Answer::Sockets(ids) => ids,
+                Answer::Fetched(sockets) => sockets.into_iter().map(|socket| socket.id).collect(),
+                _ => Vec::new(),
+            };
+            give((list.into_iter().flat_map(ids).collect(), missing));
+        };
+        if self.concerns_members() {
+            let request = |Selected { rooms, .. }| Request::Sockets { rooms };
+            self.ask_members(self.member_wait(), request, give);
+        } else {
+            give(MemberAnswers::nobody(0));
+        }
+        awaiting
+    }
+
     /// Has the clients of the sockets acknowledge an event until then, on every shard and on other members; calls `give` with
     /// what they have.
     pub(super) fn ask_all_clients(

@@ -19,7 +19,7 @@ use crate::{
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Which sockets are in these rooms; answered by [`super::Answer::Sockets`].
+    /// Which sockets are in these rooms; answered by [`super::Answer::Sockets`], or over sharded pub/sub as [`Self::Fetch`] is.
     Sockets {
         /// The rooms.
         rooms: Vec<Box<str>>,

@@ -189,12 +189,17 @@ pub fn encode_asked(
             push_options(&mut data, &selected.rooms, &selected.except, Some(""));
             FETCH
         }
+        // Nobody tells ids alone.
+        Request::Sockets { rooms } => {
+            push_options(&mut data, rooms, &[], Some(""));
+            FETCH
+        }
         Request::ServerEvent { arguments } => {
             attachments = &arguments.attachments;
             push_display(&mut data, format_args!(",\"packet\":{}", arguments.json));
             SERVER_EVENT
         }
-        Request::Sockets { .. } | Request::AllRooms | Request::Survey(_) => return Err(AdapterError::Shape),
+        Request::AllRooms | Request::Survey(_) => return Err(AdapterError::Shape),
     };
     write(out, message(kind, [namespace, uid], id, &data), attachments)
 }
@@ -359,6 +364,16 @@ mod tests {
             let asked = Asked { uid: Some("u".into()), id: Some("r".into()), request };
             assert_eq!(read(as_text(&out)), Ok(("u".into(), Said::Asked(asked))), "{}", as_text(&out));
         }
+        let mut out = Vec::new();
+        let request = Request::Sockets { rooms: names(&["a"]) };
+        encode_asked(&mut out, ["/", "u"], Some("r"), &request).expect("a request");
+        let request = Request::Fetch { selected: selected() };
+        let asked = Asked { uid: Some("u".into()), id: Some("r".into()), request };
+        assert_eq!(
+            read(as_text(&out)),
+            Ok(("u".into(), Said::Asked(asked))),
+            "ids are asked for with the rest"
+        );
         let socket = Fetched { id: "s".into(), rooms: names(&["s", "a"]), data: "{}".into() };
         for answer in [
             Answer::Fetched(vec![socket]),
