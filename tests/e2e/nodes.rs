@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
+    joined::await_asked,
     redis::{Redis, Reply},
     server::{Server, await_that},
     socket::WebSocket,
@@ -419,4 +420,54 @@ fn redis_asks_for_a_password_and_keeps_nodes_of_two_prefixes_apart() {
     assert!(!a.log().contains("s3cret"));
     let wrong = Server::start(&[&format!("broker.url=unix://:wrong@{}", redis.socket())]);
     await_that("the refusal is logged", || wrong.log().contains("WRONGPASS"));
+}
+
+/// What the manual has an operator type, so that nodes have a user of their own.
+fn user_of_the_manual() -> Vec<String> {
+    let page = include_str!("../../src/manual/nodes.md");
+    let (_, typed) = page.split_once("redis-cli ").expect("the page says what to type");
+    let (typed, _) = typed.split_once("```").expect("a block ends");
+    let words = typed.split_whitespace().filter(|word| *word != "\\");
+    words.map(|word| word.trim_matches('\'').to_owned()).collect()
+}
+
+#[test]
+fn the_user_that_the_manual_gives_nodes_may_do_all_that_they_do() {
+    let redis = Redis::start();
+    let words = user_of_the_manual();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    assert_eq!(words[..3], ["ACL", "SETUSER", "roadstead"]);
+    assert_eq!(redis.ask(&words), Reply::Text("OK".into()), "{words:?}");
+    let url = format!("broker.url=unix://roadstead:PASSWORD@{}", redis.socket());
+    let [a, b] = ["a", "b"].map(|name| {
+        let listen = format!("unix:{}.{name}", redis.socket());
+        let advertised = format!("broker.advertised_url={listen}");
+        let server = Server::launch(&mut Server::command(2, &["127.0.0.1:0", &listen], &[&url, &advertised]));
+        await_joined(&server);
+        server
+    });
+    await_asked(&redis, "nodes:rs", 2);
+    let Reply::Text(clients) = redis.ask(&["CLIENT", "LIST"]) else { panic!("it tells") };
+    let of_nodes: Vec<_> = clients.lines().filter(|line| line.contains("name=roadstead")).collect();
+    assert!(of_nodes.len() > 4 && of_nodes.iter().all(|line| line.contains("user=roadstead")), "{clients}");
+    // To be empty, to publish, to follow, to come back, to begin anew.
+    let mut follower = follow(&b, "news");
+    let first = publish(&a, "news", "one");
+    (2..9).for_each(|number| _ = publish(&a, "news", &number.to_string()));
+    assert_eq!(until(&mut follower, "8").len(), 7);
+    assert_eq!(come_back(&b, "news", &first).1.len(), 7);
+    redis.ask(&["DEL", "rs:s:news"]);
+    publish(&a, "news", "anew");
+    until(&mut follower, "anew");
+    // To be asked, to be on the roll with an address, to strike others off it, and to leave it.
+    await_that("the other node answers", || {
+        let info = a.get("/channels/news/info").json();
+        info["subscribers"] == 1 && info.get("missing_nodes").is_none()
+    });
+    await_that("both say where they are", || redis.ask(&["HLEN", "rs:where"]) == Reply::Number(2));
+    redis.ask(&["ZADD", "rs:nodes", "1", "long-gone"]);
+    await_that("it is struck off", || redis.ask(&["ZCARD", "rs:nodes"]) == Reply::Number(2));
+    [a, b].into_iter().for_each(Server::stop);
+    assert_eq!(redis.ask(&["EXISTS", "rs:nodes", "rs:where"]), Reply::Number(0), "both have left");
+    assert_eq!(redis.ask(&["ACL", "LOG"]), Reply::List(Vec::new()), "nothing was denied");
 }
