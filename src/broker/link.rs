@@ -190,7 +190,12 @@ impl Link {
 
     fn handle_reply(&mut self, now_ms: u64, awaited: Awaited, value: Value<'_>) -> Result<(), Fault> {
         if let Value::Error(error) = value {
-            ends_it(error)?;
+            if let Err(fault) = ends_it(error) {
+                if matches!(awaited, Awaited::Run) {
+                    self.outbox.take_back();
+                }
+                return Err(fault);
+            }
             if is_forgotten(error) {
                 self.scripts.forget();
             }
@@ -336,8 +341,8 @@ impl Speaker for Link {
         let mut received = self.wire.receive(bytes);
         let result = self.go_through(now_ms, &mut received);
         self.wire.keep(received);
-        self.flush(now_ms);
-        result
+        // Over one that is of no use nothing leaves any more.
+        result.inspect(|()| self.flush(now_ms))
     }
 
     fn handle_down(&mut self) {

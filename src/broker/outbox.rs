@@ -185,6 +185,14 @@ impl Outbox {
         }
     }
 
+    /// The server has said that it makes nothing at all: what it was asked first waits for another.
+    pub(super) fn take_back(&mut self) {
+        if let Some(run) = self.flight.pop_front() {
+            self.renew_later(&run);
+            self.try_again(run);
+        }
+    }
+
     /// What was not made goes before what waits. Whoever was told that nobody knows may have asked again.
     fn try_again(&mut self, run: Run) {
         for item in run.items.into_iter().rev().filter(|item| !item.is_answered) {

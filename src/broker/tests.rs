@@ -377,6 +377,34 @@ fn what_the_server_refuses_is_refused_and_what_is_wrong_with_it_ends_the_connect
 }
 
 #[test]
+fn what_a_server_refuses_that_takes_no_writes_waits_for_another_in_its_place() {
+    let readonly = "-READONLY You can't write against a read only replica.\r\n";
+    let mut rig = Rig::up(1);
+    rig.publish(0);
+    rig.reply(FIRST);
+    rig.publish(1);
+    rig.publish(2);
+    rig.published();
+    assert!(matches!(rig.try_reply(readonly), Err(Fault::Role(_))));
+    rig.link.handle_down();
+    assert!(matches!(rig.news()[..], [BrokerNews::Down]), "nothing is told of it");
+    rig.connect(1);
+    assert!(matches!(rig.news()[..], [BrokerNews::Up]));
+    assert_eq!(rig.sent(), ["EVAL 2"]);
+    rig.reply(made(3));
+    assert_eq!(rig.published(), [(1, Ok(at(9, 2))), (2, Ok(at(9, 3)))], "in the order asked");
+
+    // No other comes in time.
+    let mut rig = Rig::up(1);
+    rig.publish(0);
+    assert!(matches!(rig.try_reply(readonly), Err(Fault::Role(_))));
+    rig.link.handle_down();
+    rig.news();
+    rig.pass(BROKER_WAIT_MS).expect("there is nothing to fail");
+    assert_eq!(rig.published(), [(0, Err(PublishError::BrokerUnavailable))]);
+}
+
+#[test]
 fn what_is_pushed_counts_from_the_answer_on_and_only_for_the_last_question() {
     let mut rig = Rig::up(1);
     rig.ask(BrokerAsk::Follow { channel: news(), epoch_min: 0 });

@@ -112,7 +112,13 @@ fn a_primary_that_is_demoted_is_left_for_the_one_that_takes_its_place() {
     let mut follower = follow(&b, "news");
     publish(&a, "news", "before");
     assert_eq!(follower.push()["data"], "before");
+    let mut client = a.connect();
     old.ask(&["REPLICAOF", "127.0.0.1", &port]);
+    // It is found out by whoever publishes, who is not told that it is made; and waits for another server in vain.
+    let refused = client.request("POST", "/channels/news", "", b"nowhere");
+    assert_eq!((refused.status, refused.error_code().as_str()), (503, "broker_unavailable"));
+    let Reply::Text(errors) = old.ask(&["INFO", "errorstats"]) else { panic!("it tells") };
+    assert!(errors.contains("errorstat_READONLY:"), "{errors}");
     // Nobody publishes on the second node: it asks what its server is.
     for server in [&a, &b] {
         await_that("the demotion is seen", || server.metric("roadstead_broker_up", "") == 0.0);
@@ -125,6 +131,25 @@ fn a_primary_that_is_demoted_is_left_for_the_one_that_takes_its_place() {
     [&a, &b].into_iter().for_each(await_joined);
     publish(&a, "news", "after");
     assert_eq!(until(&mut follower, "after"), Vec::<Value>::new());
+}
+
+#[test]
+fn what_a_demoted_primary_refuses_is_published_where_another_takes_its_place_in_time() {
+    let port = free_port();
+    let (old, new) = (Redis::start(), Redis::with(&["--port", &port, "--bind", "127.0.0.1"]));
+    let leading = Leading::to(&old);
+    let [a, b] = leading.nodes();
+    let mut follower = follow(&b, "news");
+    publish(&a, "news", "before");
+    assert_eq!(follower.push()["data"], "before");
+    let mut client = a.connect();
+    leading.lead_to(&new);
+    old.ask(&["REPLICAOF", "127.0.0.1", &port]);
+    let answer = client.request("POST", "/channels/news", "", b"in time");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let Reply::Text(errors) = old.ask(&["INFO", "errorstats"]) else { panic!("it tells") };
+    assert!(errors.contains("errorstat_READONLY:"), "{errors}");
+    assert_eq!(until(&mut follower, "in time"), Vec::<Value>::new());
 }
 
 #[test]
