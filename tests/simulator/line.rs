@@ -58,8 +58,9 @@ impl Line {
         self.backoff_ms = (self.backoff_ms * 2).min(RETRY_MS.1);
     }
 
-    /// Connects where it is due and a server is reached, and says what is to be said.
-    pub fn speak(&mut self, now_ms: u64, rng: &mut fastrand::Rng, reached: Option<usize>) {
+    /// Connects where it is due and a server is reached, and says what is to be said. Tells whether it has tried in vain.
+    pub fn speak(&mut self, now_ms: u64, rng: &mut fastrand::Rng, reached: Option<usize>) -> bool {
+        let mut is_refused = false;
         if self.to.is_none() && now_ms >= self.connects_ms {
             match reached {
                 Some(server) => {
@@ -67,6 +68,7 @@ impl Line {
                     self.talk.handle_connected(now_ms);
                 }
                 None => {
+                    is_refused = true;
                     self.connects_ms = now_ms + rng.u64(self.backoff_ms / 2..=self.backoff_ms);
                     self.backoff_ms = (self.backoff_ms * 2).min(RETRY_MS.1);
                 }
@@ -77,6 +79,7 @@ impl Line {
         {
             put(&mut self.going, now_ms, rng, bytes);
         }
+        is_refused
     }
 
     /// Lets the server hear what has come to it by now; what everybody is told. `at` is this connection, as servers know it.

@@ -108,11 +108,12 @@ fn run_nodes(seeds: u64, troubles: &[nodes::Trouble]) -> Option<nodes::Happened>
 #[test]
 fn nodes_on_a_redis_that_fails_in_every_way_tell_nobody_that_it_missed_nothing_when_it_did() {
     let Some(happened) = run_nodes(100, &nodes::Trouble::ALL) else { return };
-    let nodes::Happened { published, refused, unknown, deliveries, gaps, .. } = happened;
+    let nodes::Happened { published, refused, unknown, deliveries, gaps, refused_dials, .. } = happened;
     let nodes::Happened { recovered, recovered_with_some, not_recovered, reads_refused, troubles, .. } =
         happened;
     assert!(published > 1_000 && deliveries > 10_000 && troubles > 300, "{happened:?}");
-    for count in [refused, unknown, gaps, recovered, recovered_with_some, not_recovered, reads_refused] {
+    let recoveries = [recovered, recovered_with_some, not_recovered, reads_refused];
+    for count in [refused, unknown, gaps, refused_dials].into_iter().chain(recoveries) {
         assert!(count > 20, "{happened:?}");
     }
 }

@@ -29,6 +29,8 @@ use crate::{
 pub enum Trouble {
     /// Connections are cut.
     Cut,
+    /// All are, and for a while nobody can make one.
+    Refuse,
     /// The server does nothing for some seconds.
     Stop,
     /// A connection passes nothing on that is pushed.
@@ -47,8 +49,9 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Cut,
+        Self::Refuse,
         Self::Stop,
         Self::Mute,
         Self::Demote,
@@ -91,6 +94,7 @@ pub struct Happened {
     pub not_recovered: u64,
     pub reads_refused: u64,
     pub troubles: u64,
+    pub refused_dials: u64,
 }
 
 impl AddAssign for Happened {
@@ -105,6 +109,7 @@ impl AddAssign for Happened {
         self.not_recovered += other.not_recovered;
         self.reads_refused += other.reads_refused;
         self.troubles += other.troubles;
+        self.refused_dials += other.refused_dials;
     }
 }
 
@@ -120,6 +125,8 @@ pub struct World {
     copied: Data,
     /// When what is wrong with the server is over.
     heals_ms: u64,
+    /// When it can be reached again.
+    refuses_until_ms: u64,
     channels: Vec<ChannelName>,
     subscriptions: BTreeMap<(Seat, ChannelName), Subscription>,
     generations: BTreeMap<Seat, u32>,
@@ -146,7 +153,7 @@ impl World {
         let mut config = Config::default();
         config.broker.url = Secret::new("redis://localhost");
         config.limits.history_publications_max = rng.u32(3..20);
-        let (nodes, shards) = (rng.usize(2..4), rng.u16(1..4));
+        let (nodes, shards) = (rng.usize(2..4), rng.u16(1..5));
         let name = |n| ChannelName::new(&format!("channel-{n}"), 255).expect("a valid name");
         let mut world = Self {
             now: Now { monotonic_ms: 1_000, unix_ms: 1_700_000_000_000 },
@@ -157,6 +164,7 @@ impl World {
             servers: vec![Server::new(&mut rng, Data::default())],
             copied: Data::default(),
             heals_ms: 0,
+            refuses_until_ms: 0,
             channels: (0..rng.u32(1..4)).map(name).collect(),
             subscriptions: BTreeMap::new(),
             generations: BTreeMap::new(),
@@ -265,6 +273,12 @@ impl World {
         let (node, shard) = (self.rng.usize(0..self.nodes.len()), self.rng.usize(0..self.shards.into()));
         match trouble {
             Trouble::Cut => self.cut(node, shard),
+            Trouble::Refuse => {
+                self.refuses_until_ms = now_ms + 3 * lasts_ms;
+                for node in 0..self.nodes.len() {
+                    (0..usize::from(self.shards)).for_each(|shard| self.cut(node, shard));
+                }
+            }
             Trouble::Stop => self.server().stopped_until_ms = now_ms + lasts_ms,
             Trouble::Mute => self.nodes[node].lines[shard].is_mute = true,
             Trouble::Demote => {
@@ -426,11 +440,13 @@ impl World {
         let current = self.servers.len() - 1;
         let is_known = self.heals_ms == 0 || current == 0 || self.rng.bool();
         let reached = if is_known { current } else { current - 1 };
+        let reached = (self.refuses_until_ms <= now_ms).then_some(reached);
         let Node { hubs, lines, .. } = &mut self.nodes[node];
         if let Some(asks) = hubs[shard].take_broker_asks() {
             lines[shard].talk.handle_asks(now_ms, asks);
         }
-        lines[shard].speak(now_ms, &mut self.rng, Some(reached));
+        let is_refused = lines[shard].speak(now_ms, &mut self.rng, reached);
+        self.happened.refused_dials += u64::from(is_refused);
         let from = lines[shard].server();
         let told = lines[shard].arrive(now_ms, now.unix_ms, at, &mut self.servers);
         for (to, bytes) in told {
