@@ -331,6 +331,84 @@ fn a_node_that_stood_still_hears_all_that_has_come_meanwhile_and_goes_on() {
 }
 
 #[test]
+fn a_quiet_channel_that_is_followed_does_not_run_out() {
+    let redis = Redis::start();
+    let [a, b] = nodes(&redis);
+    let before = publish(&a, "news", "before");
+    let mut follower = follow(&b, "news");
+    // As if nobody had used it for long; each is looked at every 30 seconds, one of so few sooner.
+    const LEFT_MS: i64 = 10_000;
+    redis.ask(&["PEXPIRE", "rs:s:news", &LEFT_MS.to_string()]);
+    await_that(
+        "its time is renewed",
+        || matches!(redis.ask(&["PTTL", "rs:s:news"]), Reply::Number(left) if left > LEFT_MS),
+    );
+    let after = publish(&a, "news", "after");
+    assert_eq!(before.split(':').next(), after.split(':').next());
+    assert_eq!(until(&mut follower, "after"), Vec::<Value>::new());
+}
+
+/// How many connections Redis has that hear what is published.
+fn listeners(redis: &Redis) -> usize {
+    let Reply::Text(clients) = redis.ask(&["CLIENT", "LIST", "TYPE", "pubsub"]) else { panic!("it tells") };
+    clients.lines().count()
+}
+
+#[test]
+fn pushes_that_are_cut_off_because_too_many_wait_are_made_up_for_without_a_gap() {
+    const COUNT: usize = 700;
+    let redis = Redis::with(&["--client-output-buffer-limit", "pubsub 0 128kb 1"]);
+    let [a, b] = [(); 2].map(|()| node(&redis, &["limits.history_publications_max=1000"]));
+    let mut follower = follow(&b, "p");
+    let body = |number: usize| format!("{number:01000}");
+    b.pause(|| {
+        let before = listeners(&redis);
+        let mut client = a.connect();
+        // In short pushes: what is long does not count as waiting at Valkey.
+        for first in (0..COUNT).step_by(10) {
+            let items: Vec<_> =
+                (first..first + 10).map(|number| json!({"channel":"p","data":body(number)})).collect();
+            let batch = serde_json::to_vec(&json!({"publications":items})).expect("JSON");
+            assert_eq!(client.request("POST", "/publish", "", &batch).status, 200);
+        }
+        await_that("Redis has given it up", || listeners(&redis) < before);
+    });
+    for number in 0..COUNT {
+        assert_eq!(follower.push()["data"], body(number), "nothing is missing and nothing comes twice");
+    }
+    b.await_metric("roadstead_broker_lost_total", "", 1.0);
+    publish(&b, "p", "and on");
+    assert_eq!(follower.push()["data"], "and on");
+}
+
+#[test]
+fn what_waits_while_redis_does_nothing_takes_no_more_room_than_is_said() {
+    const MIB: u64 = 1024 * 1024;
+    let redis = Redis::start();
+    let a = node(&redis, &[]);
+    publish(&a, "news", "before");
+    let body = vec![b'x'; 60_000];
+    let mut clients: Vec<_> = (0..400).map(|_| a.connect()).collect();
+    let mut refuse_all = || {
+        for client in &mut clients {
+            client.ask("POST", "/channels/news", "", &body);
+        }
+        for client in &mut clients {
+            assert_eq!(client.response().status, 503);
+        }
+        a.resident_bytes()
+    };
+    redis.pause(|| {
+        let before = a.resident_bytes();
+        let first = refuse_all();
+        assert!(first < before + 96 * MIB, "{} MiB wait", (first - before) / MIB);
+        let last = [(); 4].map(|()| refuse_all())[3];
+        assert!(last < first + 16 * MIB, "{} MiB more", (last - first) / MIB);
+    });
+    await_that("it goes on", || a.connect().request("POST", "/channels/news", "", b"on").status == 200);
+}
+
+#[test]
 fn a_server_that_has_lost_something_is_told_from_one_that_has_not() {
     let mut redis = Redis::start();
     let [a, b] = nodes(&redis);
