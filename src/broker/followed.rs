@@ -2,6 +2,12 @@
 //!
 //! One connection carries both the question what is kept of a channel and what is pushed of it. So what is pushed before the
 //! answer stands in the answer, and is dropped; what comes behind it is the next of the stream.
+//!
+//! ```text
+//!   somebody waits ─► Wanted ─┐ first
+//!                             ├─► Asked ─► Told ─► the connection is lost ─► Again
+//!   followed before ─► Again ─┘
+//! ```
 
 use std::collections::VecDeque;
 
@@ -21,8 +27,10 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Followed {
     all: FxHashMap<ChannelName, Following>,
-    /// Channels that are still to be asked about.
+    /// Channels that somebody waits for and that are still to be asked about; one that is at another stage by now is passed over.
     wanted: VecDeque<ChannelName>,
+    /// The same of those that were followed before, for which nobody is known to wait: they come behind the others.
+    again: VecDeque<ChannelName>,
     /// Channels that could not be followed and are asked about again a second later.
     later: Vec<ChannelName>,
     /// How many are being asked about.
@@ -38,17 +46,37 @@ struct Following {
     /// Of the last question.
     number: u64,
     epoch_min: u64,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It is to be asked about, for somebody waits for it.
+    Wanted,
+    /// It is to be asked about when nobody waits.
+    Again,
+    Asked,
     /// What is pushed is passed on.
-    is_told: bool,
+    Told,
 }
 
 impl Followed {
     /// Follows a channel, or asks again about one that is.
     pub(super) fn follow(&mut self, channel: ChannelName, epoch_min: u64) {
         self.numbers += 1;
-        let following = Following { number: self.numbers, epoch_min, is_told: false };
+        let following = Following { number: self.numbers, epoch_min, stage: Stage::Wanted };
         self.all.insert(channel.clone(), following);
         self.wanted.push_back(channel);
+    }
+
+    /// Somebody waits for a channel that is followed.
+    pub(super) fn hurry(&mut self, channel: ChannelName) {
+        if let Some(following) = self.all.get_mut(&channel)
+            && following.stage == Stage::Again
+        {
+            following.stage = Stage::Wanted;
+            self.wanted.push_back(channel);
+        }
     }
 
     /// Follows a channel no more.
@@ -76,26 +104,40 @@ impl Followed {
         self.later.clear();
         self.round.clear();
         self.asked = 0;
-        for following in self.all.values_mut() {
-            following.is_told = false;
+        self.wanted.clear();
+        self.again.clear();
+        for (channel, following) in &mut self.all {
+            if following.stage == Stage::Wanted {
+                self.wanted.push_back(channel.clone());
+            } else {
+                following.stage = Stage::Again;
+                self.again.push_back(channel.clone());
+            }
         }
-        self.wanted = self.all.keys().cloned().collect();
     }
 
-    /// Asks about channels, so many at a time.
+    /// Asks about channels, so many at a time: first about those that somebody waits for.
     pub(super) fn ask(&mut self, wire: &mut Wire, around: &Around<'_>) {
-        while self.asked < BROKER_FOLLOWING_MAX
-            && let Some(channel) = self.wanted.pop_front()
+        let mut next = Vec::new();
+        while self.asked + next.len() < BROKER_FOLLOWING_MAX
+            && let Some(channel) = self.wanted.pop_front().or_else(|| self.again.pop_front())
         {
-            let Some(Following { number, epoch_min, is_told: false }) = self.all.get(&channel).copied()
-            else {
-                continue;
-            };
-            let stream = Stream::of(around.terms, &channel);
-            wire.say(&[b"SUBSCRIBE", stream.topic().as_bytes()]);
+            if let Some(following) = self.all.get_mut(&channel)
+                && matches!(following.stage, Stage::Wanted | Stage::Again)
+            {
+                following.stage = Stage::Asked;
+                next.push((Stream::of(around.terms, &channel), channel, *following));
+            }
+        }
+        if next.is_empty() {
+            return;
+        }
+        let topics = next.iter().map(|(stream, ..)| stream.topic().as_bytes());
+        wire.say(&[&b"SUBSCRIBE"[..]].into_iter().chain(topics).collect::<Vec<_>>());
+        self.asked += next.len();
+        for (stream, channel, Following { number, epoch_min, .. }) in next {
             let awaited = Awaited::Follow(channel, number);
             stream.ask(wire, around, (epoch_min, stream.entries_max()), &[], awaited);
-            self.asked += 1;
         }
     }
 
@@ -108,20 +150,23 @@ impl Followed {
     /// What is pushed of a channel is passed on from here on.
     pub(super) fn tell(&mut self, channel: &ChannelName) {
         if let Some(following) = self.all.get_mut(channel) {
-            (following.is_told, following.epoch_min) = (true, 0);
+            (following.stage, following.epoch_min) = (Stage::Told, 0);
             self.round.push_back((channel.clone(), following.number));
         }
     }
 
     /// A channel could not be followed; it is asked about again.
     pub(super) fn put_off(&mut self, channel: ChannelName) {
-        self.later.push(channel);
+        if let Some(following) = self.all.get_mut(&channel) {
+            following.stage = Stage::Again;
+            self.later.push(channel);
+        }
     }
 
     /// A channel of which what is pushed is passed on.
     pub(super) fn told(&self, channel: &str) -> Option<&ChannelName> {
         let (name, following) = self.all.get_key_value(channel)?;
-        following.is_told.then_some(name)
+        (following.stage == Stage::Told).then_some(name)
     }
 
     /// Looks where channels are, each once in a while.
@@ -131,7 +176,7 @@ impl Followed {
             return;
         }
         self.checked_ms = around.now_ms;
-        self.wanted.extend(self.later.drain(..));
+        self.again.extend(self.later.drain(..));
         let share = self.round.len() as u64 * passed_ms.min(BROKER_CHECK_MS) / BROKER_CHECK_MS;
         for _ in 0..(share + 1).min(self.round.len() as u64) {
             let Some((channel, number)) = self.round.pop_front() else { return };
@@ -146,6 +191,7 @@ impl Followed {
 
     /// Whether an answer about where a channel is still means something.
     pub(super) fn is_checked(&self, channel: &ChannelName, number: u64) -> bool {
-        self.all.get(channel).is_some_and(|following| following.number == number && following.is_told)
+        let is_it = |following: &Following| following.number == number && following.stage == Stage::Told;
+        self.all.get(channel).is_some_and(is_it)
     }
 }

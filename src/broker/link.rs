@@ -136,6 +136,7 @@ impl Link {
             BrokerAsk::Begin => self.begin(),
             BrokerAsk::Publish { number, publication } => self.outbox.push(now_ms, number, publication),
             BrokerAsk::Follow { channel, epoch_min } => self.followed.follow(channel, epoch_min),
+            BrokerAsk::Hurry { channel } => self.followed.hurry(channel),
             BrokerAsk::Leave { channel } => {
                 let topic = self.terms.names.topic(&channel);
                 let wire = (self.stage == Stage::Up).then_some(&mut self.wire);

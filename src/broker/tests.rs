@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     auth::Pattern,
-    limits::{BROKER_BATCH_MAX, BROKER_CHECK_MS, BROKER_RENEW_MS, BROKER_SILENCE_MS, BROKER_WAIT_MS},
+    limits::{
+        BROKER_BATCH_MAX, BROKER_CHECK_MS, BROKER_FOLLOWING_MAX, BROKER_RENEW_MS, BROKER_SILENCE_MS,
+        BROKER_WAIT_MS,
+    },
     model::{
         BrokerAsk, BrokerNews, ChannelName, Payload, Position, Publication, PublishError, Retention, ShardId,
     },
@@ -495,6 +498,57 @@ fn channels_are_followed_again_when_the_connection_is_and_looked_at_now_and_then
     assert!(rig.news().is_empty());
     rig.pass(BROKER_CHECK_MS / 30).expect("all is well");
     assert_eq!(rig.sent(), ["SUBSCRIBE", "FINDSHA"], "and again");
+}
+
+/// The channels that are asked about, and the commands by which they are subscribed to.
+fn asked(rig: &mut Rig) -> (Vec<String>, usize) {
+    let bytes = rig.link.poll_output().unwrap_or_default();
+    let text = String::from_utf8(bytes).expect("text");
+    let keys = text.split("\r\n").filter_map(|word| word.strip_prefix("rs:s:"));
+    (keys.map(str::to_owned).collect(), text.matches("\r\nSUBSCRIBE\r\n").count())
+}
+
+#[test]
+fn behind_an_outage_what_somebody_waits_for_is_asked_before_what_was_followed_only() {
+    const COUNT: usize = 40;
+    let name = |text: &str| ChannelName::new(text, 255).expect("a name");
+    let told = b"*2\r\n$3\r\n9-0\r\n*0\r\n".repeat(COUNT);
+    let mut rig = Rig::up(1);
+    for number in 0..COUNT {
+        rig.ask(BrokerAsk::Follow { channel: name(&format!("old-{number}")), epoch_min: 0 });
+    }
+    while rig.link.poll_output().is_some() {
+        rig.reply(&told[..told.len() / COUNT * BROKER_FOLLOWING_MAX]);
+    }
+    let followed = rig.news().iter().filter(|news| matches!(news, BrokerNews::Following { .. })).count();
+    assert_eq!(followed, COUNT);
+
+    rig.link.handle_down();
+    rig.connect(1);
+    let (first, commands) = asked(&mut rig);
+    assert_eq!((first.len(), commands), (BROKER_FOLLOWING_MAX, 1), "{first:?}");
+    let last = (0..COUNT).map(|number| format!("old-{number}")).find(|name| !first.contains(name));
+    let last = last.expect("not all are asked about at once");
+    for _ in 0..2 {
+        rig.ask(BrokerAsk::Hurry { channel: name(&last) });
+    }
+    rig.ask(BrokerAsk::Hurry { channel: name("nobody follows it") });
+    rig.ask(BrokerAsk::Follow { channel: name("new"), epoch_min: 0 });
+    rig.reply(&told[..told.len() / COUNT * 4]);
+    let (next, commands) = asked(&mut rig);
+    assert_eq!((&next[..2], next.len(), commands), (&[last, "new".to_owned()][..], 4, 1), "{next:?}");
+    let mut all = [first, next].concat();
+    loop {
+        rig.reply(&told[..told.len() / COUNT * 4]);
+        match asked(&mut rig).0 {
+            next if next.is_empty() => break,
+            next => all.extend(next),
+        }
+    }
+    assert_eq!(all.len(), COUNT + 1);
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), COUNT + 1, "each is asked about once");
 }
 
 #[test]

@@ -44,6 +44,11 @@ pub enum BrokerAsk {
         /// What is kept under an earlier epoch is lost, for whatever reason.
         epoch_min: u64,
     },
+    /// Somebody waits for a channel that is to be followed: it goes before those for which nobody does.
+    Hurry {
+        /// The channel.
+        channel: ChannelName,
+    },
     /// Tell no more of a channel.
     Leave {
         /// The channel.
@@ -110,7 +115,7 @@ impl BrokerAsk {
         match self {
             Self::Begin => None,
             Self::Publish { publication, .. } => Some(&publication.channel),
-            Self::Follow { channel, .. } | Self::Leave { channel } => Some(channel),
+            Self::Follow { channel, .. } | Self::Hurry { channel } | Self::Leave { channel } => Some(channel),
         }
     }
 }

@@ -234,7 +234,8 @@ fn many_who_come_back_at_once_cost_redis_two_commands_for_each_channel() {
         let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{name}:calls=")));
         line.map_or(0, |line| line.split(',').next().expect("a number").parse::<u32>().expect("a number"))
     };
-    assert_eq!((calls("subscribe"), calls("xrevrange")), (3, 3), "{stats}");
+    assert_eq!(calls("xrevrange"), 3, "{stats}");
+    assert!((1..=3).contains(&calls("subscribe")), "several may be told at once: {stats}");
     // The looks that are due meanwhile are scripts as well.
     assert!(calls("eval") + calls("evalsha") >= 3, "{stats}");
 }

@@ -125,13 +125,15 @@ impl Server {
                 Some([b"*1\r\n".to_vec(), bulk(role)].concat())
             }
             b"SUBSCRIBE" | b"UNSUBSCRIBE" => {
-                let those = self.subscribers.entry(text(words[1])).or_default();
-                match words[0] {
-                    b"SUBSCRIBE" => those.insert(connection),
-                    _ => those.remove(&connection),
-                };
                 let name = text(words[0]).to_lowercase();
-                pushes.push((connection, push(&[name.as_bytes(), words[1], b"1"])));
+                for topic in &words[1..] {
+                    let those = self.subscribers.entry(text(topic)).or_default();
+                    match words[0] {
+                        b"SUBSCRIBE" => those.insert(connection),
+                        _ => those.remove(&connection),
+                    };
+                    pushes.push((connection, push(&[name.as_bytes(), topic, b"1"])));
+                }
                 None
             }
             b"PUBLISH" => {

@@ -4,7 +4,7 @@ use crate::{
     hub::{Hub, Output, channel::ChannelIndex, reads::Read, stream::Mirror},
     limits::{BROKER_WAIT_MS, READS_WAITING_MAX},
     mesh::Message,
-    model::{PublishError, ShardId},
+    model::{BrokerAsk, PublishError, ShardId},
 };
 
 impl Hub {
@@ -27,13 +27,19 @@ impl Hub {
     /// Keeps a read until this copy is whole.
     pub(super) fn keep_waiting(&mut self, index: ChannelIndex, from: ShardId, read: Read) {
         let now_ms = self.now.monotonic_ms;
-        if self.stream_mut(index).mirror == Mirror::Unknown {
+        let is_asked = self.stream_mut(index).mirror != Mirror::Unknown;
+        if !is_asked {
             self.ask_again(index, 0);
         }
+        let channel = &self.channels[index].name;
         let Some(brokered) = self.brokered.as_deref_mut() else { return };
         if brokered.held_count < READS_WAITING_MAX {
             brokered.held_count += 1;
-            return brokered.held.entry(index).or_default().push((now_ms, from, read));
+            let held = brokered.held.entry(index).or_default();
+            if is_asked && held.is_empty() {
+                brokered.asks.push(BrokerAsk::Hurry { channel: channel.clone() });
+            }
+            return held.push((now_ms, from, read));
         }
         let error = if brokered.is_up() { PublishError::Busy } else { PublishError::BrokerUnavailable };
         self.refuse_read(from, read, error);
