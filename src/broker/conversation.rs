@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use super::{
+    fault::Fault,
     link::{Link, Terms},
     tended::Speaker,
     thread::Settings,
@@ -42,7 +43,7 @@ impl Conversation {
 
     /// The connection is lost.
     pub fn handle_down(&mut self) {
-        self.0.handle_down();
+        self.0.handle_down(&Fault::Closed(None));
     }
 
     /// Time has passed; the same of an error.

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::wire::resp::{RespError, Value};
+use crate::{
+    model::BrokerLoss,
+    wire::resp::{RespError, Value},
+};
 
 /// Why the connection is of no use.
 #[derive(Debug)]
@@ -30,13 +33,20 @@ impl Fault {
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
-            Self::Closed(_) => "closed",
-            Self::Silent => "silent",
-            Self::Mute => "mute",
-            Self::Role(_) => "role",
             Self::Cluster => "cluster",
-            Self::Refused(_) => "refused",
-            Self::Protocol(_) => "protocol",
+            _ => self.loss().label(),
+        }
+    }
+
+    /// What it is to a connection that was of use.
+    pub(super) fn loss(&self) -> BrokerLoss {
+        match self {
+            Self::Connect(_) | Self::Closed(_) => BrokerLoss::Closed,
+            Self::Silent => BrokerLoss::Silent,
+            Self::Mute => BrokerLoss::Mute,
+            Self::Role(_) => BrokerLoss::Role,
+            Self::Cluster | Self::Refused(_) => BrokerLoss::Refused,
+            Self::Protocol(_) => BrokerLoss::Protocol,
         }
     }
 }

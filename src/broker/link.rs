@@ -346,13 +346,13 @@ impl Speaker for Link {
         result.inspect(|()| self.flush(now_ms))
     }
 
-    fn handle_down(&mut self) {
+    fn handle_down(&mut self, fault: &Fault) {
         let was_up = std::mem::replace(&mut self.stage, Stage::Down) == Stage::Up;
         self.wire = Wire::default();
         self.outbox.lose(&mut self.news);
         self.followed.lose();
         if was_up {
-            self.news.push(BrokerNews::Down);
+            self.news.push(BrokerNews::Down(fault.loss()));
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) trait Speaker {
     /// Bytes have come.
     fn handle_bytes(&mut self, now_ms: u64, bytes: &[u8]) -> Result<(), Fault>;
     /// The connection is lost, or of no use.
-    fn handle_down(&mut self);
+    fn handle_down(&mut self, fault: &Fault);
     /// Time has passed.
     fn handle_time(&mut self, now_ms: u64) -> Result<(), Fault>;
     /// What is to be written, if there is anything.
@@ -139,7 +139,7 @@ impl<S: Speaker> Tended<S> {
             if self.speaker.borrow().is_up() {
                 wait_ms = BROKER_RETRY_MS.0;
             }
-            self.speaker.borrow_mut().handle_down();
+            self.speaker.borrow_mut().handle_down(&fault);
             self.notify();
             self.journal.note_away(&fault);
             Timer::after(Duration::from_millis(fastrand::u64(wait_ms / 2..=wait_ms))).await;

@@ -17,7 +17,8 @@ use crate::{
         BROKER_WAIT_MS,
     },
     model::{
-        BrokerAsk, BrokerNews, ChannelName, Payload, Position, Publication, PublishError, Retention, ShardId,
+        BrokerAsk, BrokerLoss, BrokerNews, ChannelName, Payload, Position, Publication, PublishError,
+        Retention, ShardId,
     },
     wire::resp::{Decoder, Step},
 };
@@ -95,6 +96,10 @@ impl Rig {
         self.reply([HELLO, "$10\r\nrun_id:one\r\n"].concat());
         self.sent();
         self.reply(format!("+{floor}\r\n"));
+    }
+
+    fn lose(&mut self) {
+        self.link.handle_down(&Fault::Closed(None));
     }
 
     fn ask(&mut self, ask: BrokerAsk) {
@@ -282,7 +287,7 @@ fn a_stream_is_told_how_long_to_be_kept_now_and_then_and_again_when_nobody_knows
     rig.now_ms += BROKER_RENEW_MS;
     rig.publish(9);
     rig.sent();
-    rig.link.handle_down();
+    rig.lose();
     rig.connect(1);
     rig.publish(10);
     assert_eq!(rig.sent(), ["EVAL+ 1"], "the connection was lost behind it");
@@ -327,12 +332,12 @@ fn an_epoch_below_the_floor_of_the_server_is_not_published_under() {
     let mut rig = Rig::up(1);
     rig.publish(0);
     rig.reply(FIRST);
-    rig.link.handle_down();
+    rig.lose();
     rig.connect(9);
     rig.sent();
     rig.publish(1);
     assert_eq!(rig.sent(), ["EVAL 1"], "9 is the floor");
-    rig.link.handle_down();
+    rig.lose();
     rig.connect(10);
     rig.publish(2);
     assert_eq!(rig.sent(), ["FIND 1"]);
@@ -354,9 +359,12 @@ fn what_waits_is_refused_in_time_and_of_what_has_left_nobody_knows() {
     assert_eq!(rig.published(), [], "who has been told is not told again");
     assert_eq!(rig.sent(), ["EVAL 1"], "and nothing is tried again");
     rig.publish(3);
-    rig.link.handle_down();
+    rig.lose();
     let news = rig.news();
-    assert!(matches!(news[..], [BrokerNews::Published { number: 2, .. }, BrokerNews::Down]), "{news:?}");
+    assert!(
+        matches!(news[..], [BrokerNews::Published { number: 2, .. }, BrokerNews::Down(BrokerLoss::Closed)]),
+        "{news:?}"
+    );
     rig.pass(BROKER_WAIT_MS).expect("there is nothing to fail");
     assert_eq!(rig.published(), [(3, Err(PublishError::BrokerUnavailable))]);
     rig.connect(1);
@@ -389,8 +397,8 @@ fn what_a_server_refuses_that_takes_no_writes_waits_for_another_in_its_place() {
     rig.publish(2);
     rig.published();
     assert!(matches!(rig.try_reply(readonly), Err(Fault::Role(_))));
-    rig.link.handle_down();
-    assert!(matches!(rig.news()[..], [BrokerNews::Down]), "nothing is told of it");
+    rig.lose();
+    assert!(matches!(rig.news()[..], [BrokerNews::Down(BrokerLoss::Closed)]), "nothing is told of it");
     rig.connect(1);
     assert!(matches!(rig.news()[..], [BrokerNews::Up]));
     assert_eq!(rig.sent(), ["EVAL 2"]);
@@ -401,7 +409,7 @@ fn what_a_server_refuses_that_takes_no_writes_waits_for_another_in_its_place() {
     let mut rig = Rig::up(1);
     rig.publish(0);
     assert!(matches!(rig.try_reply(readonly), Err(Fault::Role(_))));
-    rig.link.handle_down();
+    rig.lose();
     rig.news();
     rig.pass(BROKER_WAIT_MS).expect("there is nothing to fail");
     assert_eq!(rig.published(), [(0, Err(PublishError::BrokerUnavailable))]);
@@ -490,9 +498,9 @@ fn channels_are_followed_again_when_the_connection_is_and_looked_at_now_and_then
     rig.reply(FIRST);
     let news_of = rig.news();
     assert!(matches!(news_of[..], [BrokerNews::Following { .. }, BrokerNews::Checked { .. }]), "{news_of:?}");
-    rig.link.handle_down();
+    rig.lose();
     rig.connect(1);
-    assert!(matches!(rig.news()[..], [BrokerNews::Down, BrokerNews::Up]));
+    assert!(matches!(rig.news()[..], [BrokerNews::Down(BrokerLoss::Closed), BrokerNews::Up]));
     assert_eq!(rig.sent(), ["SUBSCRIBE", "FIND"]);
     rig.reply("-ERR not now\r\n");
     assert!(rig.news().is_empty());
@@ -523,7 +531,7 @@ fn behind_an_outage_what_somebody_waits_for_is_asked_before_what_was_followed_on
     let followed = rig.news().iter().filter(|news| matches!(news, BrokerNews::Following { .. })).count();
     assert_eq!(followed, COUNT);
 
-    rig.link.handle_down();
+    rig.lose();
     rig.connect(1);
     let (first, commands) = asked(&mut rig);
     assert_eq!((first.len(), commands), (BROKER_FOLLOWING_MAX, 1), "{first:?}");
@@ -571,4 +579,10 @@ fn a_server_that_says_nothing_or_passes_nothing_on_is_none() {
     let mut rig = Rig::up(1);
     rig.publish(0);
     assert!(matches!(rig.pass(BROKER_SILENCE_MS), Err(Fault::Silent)));
+    rig.news();
+    rig.link.handle_down(&Fault::Silent);
+    let news = rig.news();
+    assert!(matches!(news[..], [.., BrokerNews::Down(BrokerLoss::Silent)]), "{news:?}");
+    rig.link.handle_down(&Fault::Closed(None));
+    assert!(rig.news().is_empty(), "what was lost is not lost again");
 }

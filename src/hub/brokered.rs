@@ -32,8 +32,8 @@ use crate::{
     limits::{BROKER_WAITING_BYTES_MAX, BROKER_WAITING_MAX},
     mesh::{Message, ShardReport},
     model::{
-        BrokerAsk, BrokerNews, ChannelName, Now, Payload, Position, Publication, PublishError, ShardId,
-        SharedPublication, SocketId, Ticket, broker_of,
+        BrokerAsk, BrokerLoss, BrokerNews, ChannelName, Now, Payload, Position, Publication, PublishError,
+        ShardId, SharedPublication, SocketId, Ticket, broker_of,
     },
 };
 
@@ -55,7 +55,8 @@ pub(super) struct Brokered {
     refused_total: u64,
     unknown_total: u64,
     renewed_total: u64,
-    lost_total: u64,
+    /// By why.
+    lost_total: [u64; BrokerLoss::ALL.len()],
     ahead: Ahead,
 }
 
@@ -97,7 +98,7 @@ impl Hub {
             refused_total: 0,
             unknown_total: 0,
             renewed_total: 0,
-            lost_total: 0,
+            lost_total: [0; BrokerLoss::ALL.len()],
             ahead: Ahead::default(),
         }));
     }
@@ -123,7 +124,7 @@ impl Hub {
             // It was for the hub before this one.
             _ if !standing.is_begun => {}
             BrokerNews::Up => standing.is_up = true,
-            BrokerNews::Down => self.lose_broker(broker),
+            BrokerNews::Down(why) => self.lose_broker(broker, why),
             BrokerNews::Published { number, result } => self.handle_broker_published(number, result),
             BrokerNews::Following { channel, position, kept } => {
                 self.handle_following(&channel, position, kept);
@@ -259,10 +260,10 @@ impl Hub {
         (stream.mirror == Mirror::Whole).then_some(index)
     }
 
-    fn lose_broker(&mut self, broker: u16) {
+    fn lose_broker(&mut self, broker: u16, why: BrokerLoss) {
         let Some(brokered) = self.brokered.as_deref_mut() else { return };
         brokered.brokers[usize::from(broker)].is_up = false;
-        brokered.lost_total += 1;
+        brokered.lost_total[why as usize] += 1;
         let count = brokered.brokers.len() as u16;
         for index in 0..self.channels.end() {
             let Some(channel) = self.channels.get_mut(index) else { continue };

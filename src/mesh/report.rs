@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     auth::{HookFailure, TokenError},
     limits::{TIMING_BOUNDS, TURN_US_BOUNDS},
-    model::{CloseReason, HandshakeResult, Work},
+    model::{BrokerLoss, CloseReason, HandshakeResult, Work},
 };
 
 /// One shard's counters and gauges. Counters never fall while the process lives.
@@ -160,8 +160,8 @@ pub struct ShardReport {
     pub broker_waiting: u32,
     /// Counter: publications the broker has not taken, and those of which nobody knows.
     pub broker_refused_total: [u64; 2],
-    /// Counter: how often the broker was lost.
-    pub broker_lost_total: u64,
+    /// Counter: how often the broker was lost, by why.
+    pub broker_lost_total: [u64; BrokerLoss::ALL.len()],
     /// Counter: streams that were followed and have begun anew.
     pub broker_renewed_total: u64,
     /// Gauge: 1 while the Redis of the Socket.IO cluster is there, if there is one; told by the first shard, as the rest of it.

@@ -65,7 +65,7 @@ pub enum BrokerNews {
     Up,
     /// It cannot be asked. What it has been asked and has not answered waits for a while; of channels that were followed nothing
     /// is told until it tells again what is kept of each.
-    Down,
+    Down(BrokerLoss),
     /// What became of a publication.
     Published {
         /// Its number.
@@ -107,6 +107,41 @@ pub enum BrokerNews {
         /// Its epoch.
         epoch: u64,
     },
+}
+
+/// Why a broker that was there is not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerLoss {
+    /// The connection has ended, or failed.
+    Closed,
+    /// It does not answer.
+    Silent,
+    /// It answers, and does not pass on what is published.
+    Mute,
+    /// It takes no writes any more.
+    Role,
+    /// It refuses to serve.
+    Refused,
+    /// What it says makes no sense.
+    Protocol,
+}
+
+impl BrokerLoss {
+    /// Every one, in the order declared.
+    pub const ALL: [Self; 6] =
+        [Self::Closed, Self::Silent, Self::Mute, Self::Role, Self::Refused, Self::Protocol];
+
+    /// One word for it, in the log and in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Silent => "silent",
+            Self::Mute => "mute",
+            Self::Role => "role",
+            Self::Refused => "refused",
+            Self::Protocol => "protocol",
+        }
+    }
 }
 
 impl BrokerAsk {

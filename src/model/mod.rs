@@ -32,7 +32,7 @@ mod work;
 
 pub use access::{ACCESS_TARGET, AccessLines, AccessSettings};
 pub(crate) use broker::stable_hash;
-pub use broker::{BrokerAsk, BrokerNews, broker_of};
+pub use broker::{BrokerAsk, BrokerLoss, BrokerNews, broker_of};
 pub use channel_name::{ChannelName, ChannelNameError};
 pub use close::CloseReason;
 pub use content_type::{says_json, says_text};

@@ -128,7 +128,12 @@ impl Joint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{broker::NoAnswer, hub::HubSettings, limits::Limits, model::ShardId};
+    use crate::{
+        broker::NoAnswer,
+        hub::HubSettings,
+        limits::Limits,
+        model::{BrokerLoss, ShardId},
+    };
 
     fn client(index: u32) -> ConnectionId {
         ConnectionId { index, generation: 0 }
@@ -185,7 +190,7 @@ mod tests {
         hub.handle_broker(at(10), 0, BrokerNews::Up);
         joint.look(&hub, at(10));
         assert!(joint.is_there(&hub, at(10 + 2 * BROKER_SILENCE_MS)), "however long ago it was looked at");
-        hub.handle_broker(at(20), 0, BrokerNews::Down);
+        hub.handle_broker(at(20), 0, BrokerNews::Down(BrokerLoss::Closed));
         joint.look(&hub, at(30));
         assert!(joint.is_there(&hub, at(10 + BROKER_SILENCE_MS - 1)));
         assert!(!joint.is_there(&hub, at(10 + BROKER_SILENCE_MS)));

@@ -180,7 +180,7 @@ mod tests {
         backend::Desk,
         broker::{Broker, NoAnswer, PassedBack, cluster::Cluster},
         mesh::{Command, ShardMessage},
-        model::{BrokerNews, ChannelName, ConnectionId, PageAsked, Payload, ShardId},
+        model::{BrokerLoss, BrokerNews, ChannelName, ConnectionId, PageAsked, Payload, ShardId},
         ring::{Doorbell, Errno},
         shard::{
             consults::{Asker, Consults},
@@ -307,7 +307,7 @@ mod tests {
         shards.all[0].begin_cluster(Some(cluster));
         shards.turn(0);
         assert!(!shards.all[0].is_called(Sleep::InRing), "nobody says anything");
-        of_broker.news.try_send((0, vec![BrokerNews::Down])).expect("it listens");
+        of_broker.news.try_send((0, vec![BrokerNews::Down(BrokerLoss::Closed)])).expect("it listens");
         assert_eq!(is_called_once(&mut shards), [true, false], "news");
         let client = ConnectionId { index: 0, generation: 0 };
         let passed_back = PassedBack { client, answer: Err(NoAnswer::Away) };

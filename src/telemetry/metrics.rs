@@ -17,7 +17,7 @@ use crate::{
     auth::{HookFailure, TokenError},
     limits::{HOP_US_BOUNDS, TURN_US_BOUNDS, WAIT_US_BOUNDS},
     mesh::ShardReport,
-    model::{CloseReason, HandshakeResult, Work},
+    model::{BrokerLoss, CloseReason, HandshakeResult, Work},
 };
 
 /// The media type of what [`encode`] returns.
@@ -139,7 +139,7 @@ const SERIES: &[Series] = &[
     Series { field: "broker_up", help: "Whether the shard's connections to the broker stand (broker.url); 0 where there is none.", measure: Measure::Count, read: Read::Gauge(|r| r.broker_up.into()) },
     Series { field: "broker_waiting", help: "Publications that wait for the broker; beyond 10,000 or 16 MiB of a shard, or two seconds, they are refused.", measure: Measure::Count, read: Read::Gauge(|r| r.broker_waiting.into()) },
     Series { field: "broker_refused_total", help: "Publications that the broker has not made (unavailable), or of which nobody knows whether it has (unknown).", measure: Measure::Count, read: Read::CounterBy("outcome", |r| ["unavailable", "unknown"].into_iter().zip(r.broker_refused_total).collect()) },
-    Series { field: "broker_lost_total", help: "How often the broker was lost; the log says why.", measure: Measure::Count, read: Read::Counter(|r| r.broker_lost_total) },
+    Series { field: "broker_lost_total", help: "How often the broker was lost, by why: the connection has ended (closed), nothing is answered (silent) or passed on (mute), it takes no writes (role), refuses to serve (refused), or makes no sense (protocol).", measure: Measure::Count, read: Read::CounterBy("cause", |r| BrokerLoss::ALL.map(BrokerLoss::label).into_iter().zip(r.broker_lost_total).collect()) },
     Series { field: "broker_renewed_total", help: "Streams that were followed and have begun anew at the broker, so that their followers are told of a gap.", measure: Measure::Count, read: Read::Counter(|r| r.broker_renewed_total) },
     Series { field: "cluster_up", help: "Whether the Redis of the Socket.IO cluster is there (socketio.cluster); 0 where there is none, and on all shards but the first, which tells of the process.", measure: Measure::Count, read: Read::Gauge(|r| r.cluster_up.into()) },
     Series { field: "cluster_told_total", help: "Events, requests and answers that the Socket.IO cluster was told.", measure: Measure::Count, read: Read::Counter(|r| r.cluster_told_total) },
@@ -395,7 +395,7 @@ mod tests {
             broker_up: 1,
             broker_waiting: 157,
             broker_refused_total: [158, 159],
-            broker_lost_total: 160,
+            broker_lost_total: std::array::from_fn(|index| 720 + index as u64),
             broker_renewed_total: 161,
             cluster_up: 1,
             cluster_told_total: 162,

@@ -124,6 +124,7 @@ fn a_primary_that_is_demoted_is_left_for_the_one_that_takes_its_place() {
         await_that("the demotion is seen", || server.metric("roadstead_broker_up", "") == 0.0);
         await_that("it is told not to be ready", || server.admin("/readyz").status == 503);
         assert!(server.log().contains("cause=\"role\""), "{}", server.log());
+        assert_eq!(server.metric("roadstead_broker_lost_total", "cause=\"role\""), 2.0, "on each shard");
     }
     let refused = a.connect().request("POST", "/channels/news", "", b"nowhere");
     assert_eq!(refused.status, 503, "{}", refused.text());

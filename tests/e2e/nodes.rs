@@ -231,6 +231,7 @@ fn while_redis_is_away_followers_stay_and_publishers_are_refused_in_time() {
     assert_eq!((page.status, page.error_code().as_str()), (503, "broker_unavailable"));
     await_that("it is told not to be ready", || a.admin("/readyz").status == 503);
     assert_eq!(a.admin("/healthz").status, 200);
+    assert_eq!(a.metric("roadstead_broker_lost_total", "cause=\"closed\""), 2.0, "on each shard");
 
     redis.go_on();
     [&a, &b].into_iter().for_each(await_joined);

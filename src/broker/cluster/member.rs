@@ -405,7 +405,7 @@ impl Speaker for Member {
         result
     }
 
-    fn handle_down(&mut self) {
+    fn handle_down(&mut self, _fault: &Fault) {
         self.stage = Stage::Down;
         self.tell_answered(u64::MAX);
         self.wire = Wire::default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ClusterAsk, ClusterCounts, ClusterNews, Counts, Members, member::Member, terms::Terms};
 use crate::{
-    broker::{Address, tended::Speaker},
+    broker::{Address, fault::Fault, tended::Speaker},
     limits::{BROKER_SILENCE_MS, CLUSTER_QUESTIONS_MAX},
     model::{Arguments, ChannelName, Payload, Position, Publication, ShardId, SocketId},
     wire::redis_adapter::{Answer, Emitted, Names, Request, Selected, Survey, encode_answer, encode_event},
@@ -153,7 +153,7 @@ fn what_it_is_told_is_published_while_redis_is_there_and_dropped_else() {
     let mut unsayable = event(&[]);
     unsayable.arguments.json = r#"["\ud800"]"#.into();
     rig.ask(0, ClusterAsk::Emitted(Box::new(unsayable)));
-    rig.member.handle_down();
+    rig.member.handle_down(&Fault::Closed(None));
     rig.ask(0, ClusterAsk::Emitted(Box::new(event(&[]))));
     assert_eq!((rig.said(), rig.counts().is_up, rig.counts().dropped), (String::new(), false, 2));
 }
@@ -204,7 +204,7 @@ fn a_mute_or_silent_redis_and_a_replica_are_given_up() {
     let mut rig = Rig::new(None);
     let replica = HELLO.replace("$6\r\nmaster", "$7\r\nreplica");
     assert!(rig.member.handle_bytes(0, replica.as_bytes()).is_err());
-    rig.member.handle_down();
+    rig.member.handle_down(&Fault::Closed(None));
     rig.member.handle_connected(0);
     rig.said();
     rig.hear(HELLO.as_bytes());
@@ -295,7 +295,7 @@ fn other_members_are_asked_and_what_they_answered_in_time_is_told() {
     rig.hear(counted(1).as_bytes());
     assert_eq!(told(&mut rig), (3, 0, 0), "there is nobody else");
     ask(&mut rig, 4);
-    rig.member.handle_down();
+    rig.member.handle_down(&Fault::Closed(None));
     assert_eq!(told(&mut rig), (4, 0, 1));
     let request = Box::new(Request::AllRooms);
     rig.ask(3, ClusterAsk::Question { namespace: "/".into(), request, token: 5, wait_ms: 100 });

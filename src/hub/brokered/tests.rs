@@ -209,7 +209,7 @@ impl Node {
             }
         }
         (self.is_up, self.is_followed) = (false, false);
-        self.news.push_back(BrokerNews::Down);
+        self.news.push_back(BrokerNews::Down(BrokerLoss::Closed));
     }
 
     fn find_again(&mut self) {
@@ -447,12 +447,15 @@ fn history_is_read_from_the_copy_once_it_is_whole() {
         }
         other => panic!("{other:?}"),
     }
-    hub.handle_broker(at(1), 0, BrokerNews::Down);
+    hub.handle_broker(at(1), 0, BrokerNews::Down(BrokerLoss::Closed));
     for token in [2, 3] {
         hub.read_history(at(1), ticket(token), &news(), None, 10);
     }
     let asks = hub.take_broker_asks();
-    assert!(hub.poll_output().is_none() && matches!(asks.as_deref(), Some([BrokerAsk::Hurry { .. }])), "{asks:?}");
+    assert!(
+        hub.poll_output().is_none() && matches!(asks.as_deref(), Some([BrokerAsk::Hurry { .. }])),
+        "{asks:?}"
+    );
 }
 
 #[test]
@@ -476,7 +479,7 @@ fn a_broker_that_is_lost_takes_its_channels_with_it_and_no_others() {
     }
     while hub.poll_output().is_some() {}
     assert!(hub.are_brokers_up());
-    hub.handle_broker(at(1), 1, BrokerNews::Down);
+    hub.handle_broker(at(1), 1, BrokerNews::Down(BrokerLoss::Closed));
     assert!(!hub.are_brokers_up());
     for (token, channel) in (0..).zip(&channels) {
         hub.read_history(at(1), ticket(token), channel, None, 10);
