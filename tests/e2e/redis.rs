@@ -1,4 +1,5 @@
-//! A Redis of a test's own: Debian's redis-server on a socket's file in a folder of its own, gone with the test.
+//! A Redis of a test's own: Debian's redis-server, or the program that `ROADSTEAD_TEST_REDIS` names, Valkey's for example, on a
+//! socket's file in a folder of its own, gone with the test.
 
 use std::{
     fs,
@@ -53,7 +54,8 @@ impl Redis {
 
     /// Starts it again with what it has on disk.
     pub fn go_on(&mut self) {
-        let mut command = Command::new("redis-server");
+        let program = std::env::var("ROADSTEAD_TEST_REDIS").unwrap_or_else(|_| "redis-server".into());
+        let mut command = Command::new(program);
         command.args(["--port", "0", "--save", "", "--unixsocket", &self.socket()]).args(&self.more);
         command.current_dir(&self.folder).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().unwrap_or_else(|error| {

@@ -1,4 +1,4 @@
-// A Redis of a check's own, on a socket's file in a folder of its own, gone with the checks.
+// A Redis of a check's own, or what ROADSTEAD_TEST_REDIS names, on a socket's file in a folder of its own, gone with the checks.
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -11,7 +11,8 @@ import { until } from '../server.mjs';
 export async function startRedis() {
   const folder = mkdtempSync(join(tmpdir(), 'roadstead-cluster-'));
   const path = join(folder, 'redis.sock');
-  const child = spawn('redis-server', ['--port', '0', '--save', '', '--unixsocket', path, '--dir', folder], { stdio: 'ignore' });
+  const program = process.env.ROADSTEAD_TEST_REDIS ?? 'redis-server';
+  const child = spawn(program, ['--port', '0', '--save', '', '--unixsocket', path, '--dir', folder], { stdio: 'ignore' });
   process.once('exit', () => {
     child.kill('SIGKILL');
     rmSync(folder, { recursive: true, force: true });
