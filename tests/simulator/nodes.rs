@@ -436,9 +436,11 @@ impl World {
     fn turn_of_line(&mut self, node: usize, shard: usize) {
         let (now, at) = (self.now, self.line_number(node, shard));
         let now_ms = now.monotonic_ms;
-        // Now and then a name leads to the old server still.
+        // Now and then a name leads to the old server still; to one that somebody has spoken with, for no two epochs are begun in one
+        // millisecond of two servers.
         let current = self.servers.len() - 1;
-        let is_known = self.heals_ms == 0 || current == 0 || self.rng.bool();
+        let is_known = self.heals_ms == 0 || current == 0 || !self.servers[current - 1].has_floor();
+        let is_known = is_known || self.rng.bool();
         let reached = if is_known { current } else { current - 1 };
         let reached = (self.refuses_until_ms <= now_ms).then_some(reached);
         let Node { hubs, lines, .. } = &mut self.nodes[node];

@@ -80,6 +80,12 @@ impl Server {
         self.data.streams.get(key).map(|stream| stream.last).filter(|(epoch, _)| *epoch >= floor)
     }
 
+    /// Whether somebody has spoken with it, so that it has a floor of its own.
+    pub fn has_floor(&self) -> bool {
+        let run = self.data.hashes.get("rs:floor").and_then(|marks| marks.get("run"));
+        run.is_some_and(|run| *run == format!("{:x}", self.run_id))
+    }
+
     /// A connection is gone.
     pub fn forget(&mut self, connection: usize) {
         self.subscribers.values_mut().for_each(|those| {
