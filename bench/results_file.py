@@ -16,8 +16,8 @@ WRITTEN = ("bench/RESULTS.md", "bench/results.svg", "bench/compare/rounds")
 TITLE = """# Results
 
 Written by `bench/compare/run`, `bench/sidebyside/run`, `bench/lab/run`, `bench/state/measure`, `bench/state/durable`,
-`bench/state/stores/run`, `bench/tokens/measure`, `bench/compression/measure`, `bench/nodes/measure` and
-`bench/order/measure`: every section names the command, the machine, the date and the commit it was measured at. Run the
+`bench/state/stores/run`, `bench/tokens/measure`, `bench/compression/measure`, `bench/nodes/measure`,
+`bench/order/measure` and `bench/balance/measure`: every section names the command, the machine, the date and the commit it was measured at. Run the
 command again and the section is replaced.
 """
 

@@ -116,6 +116,14 @@ impl<F: Fn(&Io)> Handler for Program<F> {
         self.server.stream_travels(peer, channel, shown)
     }
 
+    fn is_levelled(&self) -> bool {
+        self.server.is_levelled()
+    }
+
+    fn moved(&mut self, peer: &Peer<'_>) {
+        self.server.moved(peer);
+    }
+
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
         self.server.timer(cx, timer);
     }

@@ -365,6 +365,15 @@ impl Handler for ChannelServer {
         if let Some(Pending { question, .. }) = pending.filter(|pending| pending.wait.is_list()) {
             cx.withdraw(Ticket { connection: peer.connection, token: question });
         }
+        self.moved(peer);
+    }
+
+    fn is_levelled(&self) -> bool {
+        true
+    }
+
+    fn moved(&mut self, peer: &Peer<'_>) {
+        self.forget(peer.connection);
         self.in_flight.remove(&peer.connection);
         self.forget_held(peer.connection);
         self.allowed.end(peer.connection);

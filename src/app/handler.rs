@@ -131,6 +131,18 @@ pub trait Handler {
         false
     }
 
+    /// Whether WebSockets and event streams that travel go to another shard of this process as well, while they are served, when
+    /// this one has more to do than that (`server.balance`). There this application's value is asked to
+    /// [`restore`](Self::restore) what this one has saved, and this one is told that it has [moved](Self::moved).
+    fn is_levelled(&self) -> bool {
+        false
+    }
+
+    /// A WebSocket has gone to another shard of this process: it is to be forgotten here, and has not ended.
+    fn moved(&mut self, peer: &Peer<'_>) {
+        let _unused = peer;
+    }
+
     /// A timer set with [`Context::timer`] has run out.
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
         let _unused = (cx, timer);

@@ -65,6 +65,8 @@ pub enum Balancing {
     Off,
     /// New connections are sent to those with fewer.
     New,
+    /// That, and live ones go from one with much to do to one with less.
+    Live,
 }
 
 /// `[publish]`: who may publish.

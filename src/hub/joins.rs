@@ -56,6 +56,8 @@ enum Slot {
     Cancelled(ShardId, Option<ChannelName>),
     /// The channel's owner began anew, and has been asked to deliver to those who are seated here.
     Rejoining(ChannelIndex),
+    /// It has been asked on behalf of those who are expected from another shard.
+    Newcomers(ChannelIndex),
 }
 
 impl Joins {
@@ -81,7 +83,7 @@ impl Joins {
     pub(super) fn waiting(&self, id: JoinId) -> &Join {
         match &self.slots[id as usize] {
             Slot::Waiting(join) | Slot::Resting(join) => join,
-            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => {
+            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) | Slot::Newcomers(_) => {
                 unreachable!("a seat names a join that is waited for")
             }
         }
@@ -91,7 +93,9 @@ impl Joins {
     pub(super) fn resting(&self, id: JoinId) -> Option<&Join> {
         match &self.slots[id as usize] {
             Slot::Resting(join) => Some(join).filter(|join| join.state != StateWanted::Yes),
-            Slot::Waiting(_) | Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => None,
+            Slot::Waiting(_) | Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) | Slot::Newcomers(_) => {
+                None
+            }
         }
     }
 
@@ -100,7 +104,7 @@ impl Joins {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Waiting(join) if !join.is_told => Some(join),
             Slot::Waiting(_) | Slot::Resting(_) => None,
-            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => None,
+            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) | Slot::Newcomers(_) => None,
         })
     }
 
@@ -108,7 +112,9 @@ impl Joins {
     pub(super) fn all_asked(&self) -> impl Iterator<Item = &Join> {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Waiting(join) => Some(join),
-            Slot::Resting(_) | Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => None,
+            Slot::Resting(_) | Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) | Slot::Newcomers(_) => {
+                None
+            }
         })
     }
 
@@ -124,6 +130,26 @@ impl Joins {
         *slot = Slot::Free;
         self.free.push(id);
         Some(channel)
+    }
+
+    /// Keeps a question on behalf of those who are expected from another shard, and numbers it.
+    pub(super) fn begin_for_newcomers(&mut self, channel: ChannelIndex) -> JoinId {
+        self.keep(Slot::Newcomers(channel))
+    }
+
+    /// The owner answered such a question; `None` when it was of another kind.
+    pub(super) fn finish_for_newcomers(&mut self, id: JoinId) -> Option<ChannelIndex> {
+        let slot = self.slots.get_mut(id as usize)?;
+        let Slot::Newcomers(channel) = *slot else { return None };
+        *slot = Slot::Free;
+        self.free.push(id);
+        Some(channel)
+    }
+
+    /// Nobody waits any longer for the answer to such a question, which will be thrown away.
+    pub(super) fn cancel_for_newcomers(&mut self, id: JoinId, owner: ShardId) {
+        self.slots[id as usize] = Slot::Cancelled(owner, None);
+        self.cancelled += 1;
     }
 
     /// An owner will not answer what it was asked so far: what nobody waits for is forgotten; gives the channels that it
@@ -151,7 +177,7 @@ impl Joins {
         self.slots.iter().filter_map(move |slot| match slot {
             Slot::Waiting(join) | Slot::Resting(join) if join.channel == channel => Some(join),
             Slot::Waiting(_) | Slot::Resting(_) => None,
-            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => None,
+            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) | Slot::Newcomers(_) => None,
         })
     }
 
@@ -169,7 +195,7 @@ impl Joins {
                 self.resting -= 1;
                 self.free.push(id);
             }
-            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => {
+            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) | Slot::Newcomers(_) => {
                 unreachable!("a seat names a join that is waited for")
             }
         }
@@ -185,7 +211,8 @@ impl Joins {
                 self.resting += 1;
                 Some(join)
             }
-            Slot::Free | Slot::Resting(_) | Slot::Cancelled(..) | Slot::Rejoining(_) => self.finish(id),
+            Slot::Free | Slot::Resting(_) | Slot::Newcomers(_) => self.finish(id),
+            Slot::Cancelled(..) | Slot::Rejoining(_) => self.finish(id),
         }
     }
 
@@ -219,7 +246,7 @@ impl Joins {
                 self.cancelled -= 1;
                 None
             }
-            Slot::Free | Slot::Resting(_) | Slot::Rejoining(_) => None,
+            Slot::Free | Slot::Resting(_) | Slot::Rejoining(_) | Slot::Newcomers(_) => None,
         }
     }
 

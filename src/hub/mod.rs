@@ -25,6 +25,7 @@
 //! | `state`, `changes` | keys, values and counters of channels; how they change |
 //! | `entries`, `members`, `presences` | what connections have entered; who is present in channels; how that changes |
 //! | `archive` | history that is on disk alone |
+//! | `newcomers` | who is expected from another shard, and what is kept for them |
 //! | `durable`, `synced` | channels that outlive the process; those of which nothing is told before it is on disk |
 //! | `cluster` | what is told a Socket.IO cluster |
 //! | `brokered` | channels whose order a broker makes, for several nodes |
@@ -62,6 +63,7 @@ mod loss;
 mod members;
 mod membership;
 mod name_hash;
+mod newcomers;
 mod occupancy;
 mod output;
 mod owner;
@@ -88,6 +90,7 @@ use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
 pub use durable::Keeping;
 pub use loss::Owners;
+pub use newcomers::Following;
 pub use output::{Output, SubscribeError};
 pub use portions::{Fanout, FanoutLimit};
 pub use settings::HubSettings;
@@ -111,6 +114,7 @@ use joins::Joins;
 use ledgers::Ledgers;
 use listing::Listings;
 use membership::{Member, Memberships};
+use newcomers::Newcomers;
 use occupancy::Occupancy;
 use portions::Wait;
 use presences::Presence;
@@ -139,6 +143,7 @@ pub struct Hub {
     occupancy: Occupancy,
     held: Held,
     archive: Archive,
+    newcomers: Newcomers,
     /// What makes the order of all channels, if this hub's owners do not.
     brokered: Option<Box<Brokered>>,
     /// Whether a Socket.IO cluster is told what is published.
@@ -197,6 +202,7 @@ impl Hub {
             occupancy: Occupancy::default(),
             held: Held::default(),
             archive: Archive::default(),
+            newcomers: Newcomers::default(),
             brokered: None,
             is_in_cluster: false,
             tells_rooms: false,
@@ -411,16 +417,6 @@ impl Hub {
             && self.held.is_empty()
             && self.archive.is_empty()
             && self.joins.outstanding() == 0
-    }
-
-    /// What it has counted: publications stamped, and refused.
-    pub fn counted(&self) -> [u64; 2] {
-        [self.publications_total, self.publications_refused_total]
-    }
-
-    /// Goes on counting from there.
-    pub fn count_from(&mut self, counted: [u64; 2]) {
-        [self.publications_total, self.publications_refused_total] = counted;
     }
 
     /// Writes the hub's counters and gauges into the shard's report. The refusals are those of this owner; the

@@ -197,6 +197,7 @@ impl Hub {
             for to in stream.shards() {
                 outputs.push_back(Output::Send { to, message: Message::Deliver(publication.clone()) });
             }
+            self.newcomers.keep(index, &publication);
             // A count that other cores may hold as well is not touched for nobody.
             if !self.channels[index].audience.is_empty() {
                 self.gather(index, publication.clone());

@@ -270,6 +270,9 @@ impl Hub {
         if let Some(index) = self.joins.finish_again(id) {
             return self.handle_joined_again(index, result);
         }
+        if let Some(index) = self.joins.finish_for_newcomers(id) {
+            return self.handle_newcomers_joined(index, result);
+        }
         let result = match result {
             Ok(welcome) if !welcome.is_all() => return self.tell_part(id, welcome),
             result => result,
@@ -313,10 +316,11 @@ impl Hub {
         let channel = &mut self.channels[index];
         let Role::Follower { position: Some(position), .. } = &mut channel.role else { return None };
         *position = publication.position;
+        let waiting = Waiting::at(index, *position);
+        self.newcomers.keep(index, &publication);
         if channel.audience.is_empty() {
             return None;
         }
-        let waiting = Waiting::at(index, *position);
         self.gather(index, publication);
         Some(waiting)
     }

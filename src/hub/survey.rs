@@ -11,6 +11,16 @@ use crate::{
 };
 
 impl Hub {
+    /// What it has counted: publications stamped, and refused.
+    pub fn counted(&self) -> [u64; 2] {
+        [self.publications_total, self.publications_refused_total]
+    }
+
+    /// Goes on counting from there.
+    pub fn count_from(&mut self, counted: [u64; 2]) {
+        [self.publications_total, self.publications_refused_total] = counted;
+    }
+
     /// Asks every shard, this one too; [`Output::Survey`] follows once for each. How the shards are is for the
     /// shards to say: [`Output::AskedShard`] or [`Output::AskedLook`] comes out where one is asked.
     pub fn ask(&mut self, now: Now, ticket: Ticket, question: Question) {

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use super::Left;
+use super::{Left, Moves};
 use crate::{
     live::Live,
     model::{ShardId, ShardSet},
@@ -45,6 +45,8 @@ pub enum Command {
     /// The same for another process that goes on: what listens goes on listening, and what the shard keeps is left to it, with
     /// the connections that it can go on with.
     HandOver(Heir),
+    /// Let live connections go to another shard, as far as they may.
+    Move(Moves),
     /// Fail, as if a mistake in the server had been met: see [`crate::supervisor::Server::fail_shard`].
     Fail(Failure),
     /// End at once.

@@ -12,6 +12,7 @@ mod control;
 mod deflates;
 mod lease;
 mod left;
+mod levelling;
 mod links;
 mod look;
 mod mark;
@@ -40,6 +41,7 @@ pub use left::{
     Followed, Left, LeftApplication, LeftChange, LeftLog, LeftMembers, LeftSocket, LeftSockets, Legacy,
     LegacySockets, Sent,
 };
+pub use levelling::{Levelled, Levelling};
 #[cfg(test)]
 pub(crate) use links::Bounds;
 pub(crate) use links::Refused;
@@ -48,7 +50,7 @@ pub use look::{BusyChannel, BusyOrigin, Look, Sample, Trouble};
 pub use mark::Mark;
 pub use message::{JoinId, Message};
 pub use parcel::{HandOver, Keys, Parcel, ShardMessage};
-pub use pulse::{Load, Pulse};
+pub use pulse::{Load, Moves, Pulse};
 pub use question::{ChannelReport, Question, Survey};
 pub use report::{ShardReport, Timings};
 pub use sessions::{LeftRequest, LeftSeat, LeftSession};

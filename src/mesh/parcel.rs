@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use super::{
-    Carried, CountedAddress, Deflates, EngineMove, Lease, Mark, Message, SocketCommand, SocketsAnswer,
-    SocketsRequest,
+    Carried, CountedAddress, Deflates, EngineMove, Lease, Levelled, Levelling, Mark, Message, SocketCommand,
+    SocketsAnswer, SocketsRequest,
 };
 use crate::{
     auth::Revocation,
@@ -76,6 +76,8 @@ pub enum ShardMessage {
     Mark(Mark),
     /// Of the lease under which nothing of an issuer waits at its own shard.
     Lease(Lease),
+    /// Of a connection that goes to a shard with less to do.
+    Levelling(Levelling),
     /// Any → every shard: shut this out.
     Revoke(Box<Revocation>),
 }
@@ -107,6 +109,7 @@ impl ShardMessage {
             Self::Drained | Self::AtRest { .. } | Self::Lost { .. } | Self::LossHeard { .. } => true,
             Self::Socket { .. } | Self::Sockets(_) | Self::SocketsAnswer(_) => false,
             Self::EngineMove(_) | Self::EngineEnded(_) | Self::Mark(_) | Self::Lease(_) => false,
+            Self::Levelling(_) => false,
         }
     }
 
@@ -116,7 +119,9 @@ impl ShardMessage {
             Self::Sockets(request) => request.bytes(),
             Self::SocketsAnswer(answer) => answer.bytes(),
             Self::EngineMove(engine) => engine.payload.len() + engine.queue.len(),
-            Self::HandOver(hand_over) => hand_over.bytes.len(),
+            Self::HandOver(hand_over) => {
+                hand_over.bytes.len() + hand_over.levelled.as_ref().map_or(0, |one| one.saved.len())
+            }
             _ => 0,
         }
     }
@@ -156,6 +161,8 @@ pub struct HandOver {
     pub bytes: Vec<u8>,
     /// What it is to an Engine.IO session, if it is a WebSocket; `bytes` are frames then.
     pub engine: Option<Carried>,
+    /// What else is known of it, if it goes while it is served.
+    pub levelled: Option<Box<Levelled>>,
     /// How it is, if it is a WebSocket whose messages may be compressed.
     pub deflates: Option<Deflates>,
     /// Its keys, if it speaks TLS. What is sealed from now on goes on from them.

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-use crate::ring::Attendance;
+use crate::{model::ShardId, ring::Attendance};
 
 /// One shard's proof, on a cache line of its own.
 #[derive(Debug, Default)]
@@ -17,7 +17,17 @@ pub struct Pulse {
     accepted: AtomicU64,
     clients: AtomicU32,
     share_permille: AtomicU32,
+    moves: AtomicU64,
     attendance: Arc<Attendance>,
+}
+
+/// Connections that are to go to another shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moves {
+    /// The other shard.
+    pub to: ShardId,
+    /// How many within the next second.
+    pub count: u32,
 }
 
 /// How much a shard has to do.
@@ -69,6 +79,21 @@ impl Pulse {
     /// What was last said of that.
     pub(crate) fn share_permille(&self) -> u32 {
         self.share_permille.load(Ordering::Relaxed)
+    }
+
+    /// So many connections of the shard are to go to another one; what was said before counts no more.
+    pub(crate) fn order(&self, moves: Option<Moves>) {
+        // An order differs from the one before, whatever that said.
+        let number = (self.moves.load(Ordering::Relaxed) >> 48).wrapping_add(1) << 48;
+        let said = moves.map_or(0, |Moves { to, count }| u64::from(to.0) << 32 | u64::from(count));
+        self.moves.store(number | said, Ordering::Relaxed);
+    }
+
+    /// What was last said of that, and its number. `None` if none is to go.
+    pub(crate) fn moves(&self) -> (u16, Option<Moves>) {
+        let said = self.moves.load(Ordering::Relaxed);
+        let moves = Moves { to: ShardId((said >> 32) as u16), count: said as u32 };
+        ((said >> 48) as u16, (moves.count > 0).then_some(moves))
     }
 
     /// Whether the shard's thread is in the application, and what can be done about that.

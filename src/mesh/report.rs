@@ -43,6 +43,12 @@ pub struct ShardReport {
     pub handed_over_total: u64,
     /// Gauge: so many in a thousand new connections are sent to this shard; 0 while nobody is sent anywhere.
     pub steered_permille: u32,
+    /// Counter: live connections that have gone to a shard with less to do.
+    pub levelled_total: u64,
+    /// Counter: microseconds that it took, here and for those that have come.
+    pub levelling_us_total: u64,
+    /// Counter: those that were to, and have stayed.
+    pub levelling_given_up_total: u64,
     /// Counter: connections answered with 503 because they could not be handed over: no descriptor, no free slot, or a
     /// kernel that cannot.
     pub hand_over_failures_total: u64,

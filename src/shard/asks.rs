@@ -359,6 +359,24 @@ impl Shard {
         }
     }
 
+    /// Whether all that a client has asked has taken effect everywhere. If it has not, it is found out by when.
+    pub(super) fn has_nothing_under_way(&mut self, client: ConnectionId) -> bool {
+        let (issuer, Asks { trails, ways, era, held, .. }) = (Issuer::Client(client), &mut self.asks);
+        if held.count_of(issuer) > 0 {
+            return false;
+        }
+        let Some(trail) = trails.get_mut(&issuer) else { return true };
+        trail.pass(*era);
+        trail.forget_here(&self.hub, &self.engines);
+        trail.forget(self.id, ways);
+        let is_over = trail.is_over(self.id, ways);
+        match is_over {
+            true => drop(trails.remove(&issuer)),
+            false => ways.want_all(),
+        }
+        is_over
+    }
+
     /// Forgets what has taken effect of issuers who ask nothing any more, when there are many.
     pub(super) fn sweep_trails(&mut self) {
         let Asks { trails, ways, era, swept_ms, .. } = &mut self.asks;

@@ -283,7 +283,7 @@ impl Shard {
         is_let_in
     }
 
-    fn follow_on(&mut self, connection: ConnectionId, one: &Subscription) {
+    pub(super) fn follow_on(&mut self, connection: ConnectionId, one: &Subscription) {
         match (self.hub.follow_on(self.now, connection, one), one.transport) {
             (true, _) => {}
             (false, Transport::LongPoll) => self.severals.ask_again(connection.index, &one.channel),

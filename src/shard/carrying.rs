@@ -128,7 +128,7 @@ impl Shard {
     }
 
     /// What an event stream is shown beside what is published.
-    fn shown_to(&self, index: u32) -> Shown {
+    pub(super) fn shown_to(&self, index: u32) -> Shown {
         match self.lines.slab.look(index).flags.has(Flags::STATEFUL) {
             true => self.fanout.astray.shown(index),
             false => Shown::default(),
@@ -226,6 +226,7 @@ impl Shard {
     fn is_quiet(&self) -> bool {
         let is_exporting = |index: &u32| self.lines.slab.look(*index).flags.has(Flags::EXPORTING);
         self.hub.is_quiet()
+            && self.levelling.is_quiet()
             && !self.has_more()
             && self.peers.are_quiet()
             && !self.carrying.exporting.iter().any(is_exporting)
@@ -339,8 +340,11 @@ impl Shard {
     }
 
     /// What a connection follows; `None` while it is about to follow something.
-    fn left_subscriptions(&self, index: u32) -> Option<Vec<Subscription>> {
+    pub(super) fn left_subscriptions(&self, index: u32) -> Option<Vec<Subscription>> {
         let id = self.lines.slab.id(index);
+        if self.levelling.awaits(id) {
+            return None;
+        }
         let mut all = self.hub.followed_by(id, |channel| self.catch_ups.told(index, channel))?;
         let is_stream = matches!(self.lines.slab.look(index).session, Session::EventStream);
         if is_stream {

@@ -57,13 +57,17 @@ impl Shard {
         match message {
             ShardMessage::AskRoom { wanted, is_full } => self.give_room(from, Request { wanted, is_full }),
             ShardMessage::GiveRoom { given } => self.room.receive(given),
-            ShardMessage::HandOver(hand_over) => self.handle_hand_over(*hand_over),
+            ShardMessage::HandOver(hand_over) => match hand_over.levelled {
+                Some(_) => self.level(|shard| shard.handle_hand_over(*hand_over)),
+                None => self.handle_hand_over(*hand_over),
+            },
             ShardMessage::Drained => self.peers.note_drained(from),
             ShardMessage::AtRest { round } => self.peers.note_at_rest(from, round),
             ShardMessage::Lost { restarts } => self.hear_of_loss(from, restarts),
             ShardMessage::Revoke(revocation) => self.revoke(&revocation, false),
             ShardMessage::LossHeard { restarts } => self.peers.note_heard(from, restarts),
             ShardMessage::Mark(mark) => self.hear_mark(from, mark),
+            ShardMessage::Levelling(said) => self.level(|shard| shard.hear_levelling(from, said)),
             ShardMessage::Lease(said) => self.asks.lease.handle(from, said),
             ShardMessage::Socket { socket, command } => {
                 self.handle_socket_command(socket, command);

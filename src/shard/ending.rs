@@ -116,6 +116,7 @@ impl Shard {
         if self.drain.is_some() {
             return;
         }
+        self.stop_levelling();
         self.end_accepts();
         self.notify_of_drain();
         let (started_ms, total) = (self.now.monotonic_ms, self.clients());

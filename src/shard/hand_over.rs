@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     limits::HAND_OVERS_PER_REQUEST_MAX,
-    mesh::{HandOver, Keys, ShardMessage},
+    mesh::{Carried, HandOver, Keys, Levelled, ShardMessage},
     model::{CloseReason, Destination, ShardId},
     ring::Errno,
     session::{Exchange, Http, Leaving, Session},
@@ -38,6 +38,22 @@ use crate::{
         websocket::Agreed,
     },
 };
+
+/// What a connection brings to another shard, beside what is known of every one.
+#[derive(Default)]
+pub(super) struct Cargo {
+    hops: u8,
+    bytes: Vec<u8>,
+    engine: Option<Carried>,
+    levelled: Option<Box<Levelled>>,
+}
+
+impl Cargo {
+    /// What one brings that goes while it is served.
+    pub(super) fn of_levelled(levelled: Levelled) -> Self {
+        Self { levelled: Some(Box::new(levelled)), ..Self::default() }
+    }
+}
 
 impl Shard {
     /// Lets shard `to` answer a request that `hops` shards have handed over before; answers it here where that cannot
@@ -108,6 +124,11 @@ impl Shard {
     pub(super) fn handle_exported(&mut self, index: u32, result: Result<OwnedFd, Errno>) {
         let record = self.lines.slab.at(index);
         record.flags.clear(Flags::EXPORTING);
+        let result = match record.session {
+            Session::Leaving(_) => result,
+            _ => self.take_exported(index, result.ok()).ok_or(Errno(libc::ECANCELED)),
+        };
+        let record = self.lines.slab.at(index);
         match (record.session.lend(), result) {
             (Session::Leaving(leaving), Ok(descriptor)) => self.send_over(index, *leaving, descriptor),
             // A WebSocket's client connects again.
@@ -129,13 +150,26 @@ impl Shard {
     }
 
     fn send_over(&mut self, index: u32, leaving: Leaving, descriptor: OwnedFd) {
+        let Leaving { to, hops, bytes, engine } = leaving;
+        match to {
+            Destination::Shard(to) => {
+                self.report.handed_over_total += 1;
+                self.depart(index, to, Cargo { hops, bytes, engine, levelled: None }, descriptor);
+            }
+            Destination::Node(node) => {
+                self.set_session(index, Session::Lingering);
+                self.gate.release(index);
+                self.tunnel(index, node, bytes, descriptor);
+            }
+        }
+    }
+
+    /// A connection goes to another shard, with what it brings there.
+    pub(super) fn depart(&mut self, index: u32, to: ShardId, cargo: Cargo, descriptor: OwnedFd) {
+        let Cargo { hops, bytes, engine, levelled } = cargo;
         self.set_session(index, Session::Lingering);
-        // Where it goes it shows its token again.
+        // Where it goes it shows its token again, or brings it.
         self.gate.release(index);
-        let to = match leaving.to {
-            Destination::Shard(to) => to,
-            Destination::Node(node) => return self.tunnel(index, node, leaving.bytes, descriptor),
-        };
         let record = self.lines.slab.at(index);
         let is_client = !record.flags.has(Flags::ADMIN);
         let hand_over = HandOver {
@@ -147,9 +181,10 @@ impl Shard {
                 .move_out(std::mem::replace(&mut record.address, AddressId::NONE), is_client),
             is_admin: record.flags.has(Flags::ADMIN),
             is_unnamed: record.flags.has(Flags::UNNAMED),
-            hops: leaving.hops,
-            bytes: leaving.bytes,
-            engine: leaving.engine,
+            hops,
+            bytes,
+            engine,
+            levelled,
             deflates: match record.flags.has(Flags::DEFLATES) {
                 true => Some(self.lines.compression.forget(index)),
                 false => None,
@@ -165,7 +200,6 @@ impl Shard {
         let is_let_in = record.flags.has(Flags::LET_IN);
         record.flags.clear(Flags::LET_IN);
         self.lines.abort(index);
-        self.report.handed_over_total += 1;
         // Whatever fails, its place is here or in the message.
         if is_let_in {
             self.room.move_out();
@@ -189,6 +223,7 @@ impl Shard {
 
     /// Takes a connection over from another shard and answers the request it comes with.
     pub(super) fn handle_hand_over(&mut self, hand_over: HandOver) {
+        let adopted = self.adopt_newcomer(&hand_over);
         let HandOver {
             descriptor,
             address,
@@ -199,14 +234,15 @@ impl Shard {
             hops,
             mut bytes,
             engine,
+            levelled,
             deflates,
             keys,
         } = hand_over;
         if !is_admin {
             self.room.move_in();
         }
-        let speaks_http = engine.is_none();
-        let Some(index) = self.adopt(&descriptor) else {
+        let speaks_http = engine.is_none() && levelled.is_none();
+        let Some(index) = adopted else {
             return self.turn_away(descriptor, speaks_http, keys);
         };
         drop(descriptor);
@@ -231,7 +267,9 @@ impl Shard {
         }
         self.begin_compression(index, deflates.map(Agreed::from));
         if may_stay {
-            if let Some(engine) = engine {
+            if let Some(levelled) = levelled {
+                self.take_levelled(index, *levelled);
+            } else if let Some(engine) = engine {
                 self.adopt_engine(index, engine, &mut bytes);
             } else if self.carrying.has_begun() && !is_admin {
                 self.take_to_rest(index, &bytes);

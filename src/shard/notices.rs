@@ -22,6 +22,11 @@ impl Shard {
         self.notices.as_ref().is_some_and(|notices| notices.wants(kind))
     }
 
+    /// Whether anybody wants to know who comes and goes, and by which id: a connection that goes to another shard has another there.
+    pub(super) fn is_told_of_visitors(&self) -> bool {
+        self.wants(NoticeKind::Connected) || self.wants(NoticeKind::Disconnected)
+    }
+
     /// Tells, once for the process, that it ends.
     pub(super) fn notify_of_drain(&mut self) {
         if self.id.0 == 0 {

@@ -304,6 +304,7 @@ impl Shard {
     /// Another shard has failed and begun anew.
     pub(super) fn hear_of_loss(&mut self, from: ShardId, restarts: u64) {
         // What has been asked of it is asked of what it was.
+        self.lose_levelling(from);
         self.settle();
         self.send_mesh(from, ShardMessage::LossHeard { restarts });
         self.room.forget_question(from);

@@ -80,6 +80,11 @@ impl Room {
         self.free += 1;
     }
 
+    /// Whether one that brings its room could enter.
+    pub(super) fn takes_newcomers(&self) -> bool {
+        self.taken < self.limit
+    }
+
     /// The shard begins anew: nobody is in any more.
     pub(super) fn begin_anew(&mut self) {
         self.free += std::mem::take(&mut self.taken);

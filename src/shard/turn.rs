@@ -21,6 +21,7 @@ use super::{
     kept::Kept,
     lines::Lines,
     messages::Messages,
+    on_the_way::Levelling,
     pages::Pages,
     partial::PartialInput,
     past::Past,
@@ -87,6 +88,7 @@ pub(super) struct Shard {
     pub(super) report: ShardReport,
     pub(super) drain: Option<Drain>,
     pub(super) carrying: Carrying,
+    pub(super) levelling: Levelling,
     pub(super) drain_ms: u32,
     pub(super) head_table: HeadTable,
     pub(super) messages: Messages,
@@ -157,6 +159,7 @@ impl Shard {
             report: ShardReport { shard: setup.shard.0, core: setup.core as u32, ..ShardReport::default() },
             drain: None,
             carrying: Carrying::default(),
+            levelling: Levelling::default(),
             drain_ms: setup.drain_ms,
             head_table: HeadTable::default(),
             messages: Messages::new(&limits, setup.diagnostic_message_bytes_max),
@@ -244,6 +247,7 @@ impl Shard {
         self.run_orders();
         self.continue_work();
         self.settle();
+        self.continue_levelling();
         self.hand_out();
         self.read_publishers_on();
         self.leave_records();
@@ -366,6 +370,7 @@ impl Shard {
                     self.hub.hold_members();
                     self.begin_drain();
                 }
+                Command::Move(moves) => self.begin_moves(Some(moves)),
                 Command::Fail(Failure::InTurn) => panic!("told to fail"),
                 Command::Fail(Failure::InRing) => self.lines.ring.fail(),
                 Command::Stop => self.is_stopped = true,

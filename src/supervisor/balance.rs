@@ -1,5 +1,7 @@
-//! What part of new connections comes to each shard: decided once a second from what the shards show of themselves ([`Load`]).
+//! What part of new connections comes to each shard, and which live ones go to another ([`levelling`]): decided once a second from what the shards show of themselves ([`Load`]).
 //! Pure: without a clock, a socket or a shard.
+
+mod levelling;
 
 use std::collections::VecDeque;
 
@@ -10,6 +12,8 @@ use crate::{
     },
     mesh::Load,
 };
+use levelling::Levelling;
+pub(super) use levelling::{Order, Turn};
 
 /// What is known of the shards.
 #[derive(Debug, Default)]
@@ -22,6 +26,7 @@ pub(super) struct Balance {
     astray: u32,
     /// They never did, so nobody is sent anywhere.
     is_in_vain: bool,
+    levelling: Levelling,
 }
 
 /// What is to be done.
@@ -31,6 +36,8 @@ pub(super) struct Decision {
     pub(super) parts: Option<Vec<u32>>,
     /// New connections do not come where they are sent, and are not sent any more.
     pub(super) is_in_vain: bool,
+    /// The live connections that go to another shard.
+    pub(super) order: Order,
 }
 
 /// How the shards are.
@@ -49,15 +56,16 @@ const ASTRAY_MAX: u32 = 3;
 
 impl Balance {
     /// Looks at the shards, of which one that does not serve is `None`; what is to be done.
-    pub(super) fn check(&mut self, now_ms: u64, shards: &[Option<Load>]) -> Decision {
+    pub(super) fn check(&mut self, now_ms: u64, shards: &[Option<Load>], may_level: bool) -> Decision {
         let loads: Option<Vec<_>> = shards.iter().copied().collect();
         let Some(loads) = loads.filter(|loads| loads.len() > 1) else {
-            self.forget();
-            return Decision::default();
+            return Decision { order: self.forget(), ..Decision::default() };
         };
-        if self.looks.back().is_some_and(|(at_ms, _)| now_ms.saturating_sub(*at_ms) > LOOKS_APART_MS_MAX) {
-            self.forget();
-        }
+        let is_apart = |at_ms| now_ms.saturating_sub(at_ms) > LOOKS_APART_MS_MAX;
+        let mut order = match self.looks.back() {
+            Some((at_ms, _)) if is_apart(*at_ms) => self.forget(),
+            _ => Order::default(),
+        };
         let accepted = self.accepted_since(&loads);
         let scene = Scene { loads: &loads, busy: self.busy(now_ms, &loads) };
         self.judge_steering(accepted.as_deref());
@@ -65,17 +73,23 @@ impl Balance {
             true => None,
             false => scene.parts(accepted.iter().flatten().sum(), self.parts.is_some()),
         };
+        match &scene.busy {
+            Some(busy) if may_level => order = self.levelling.check(now_ms, busy, &loads),
+            _ if self.levelling.forget() => order.turn = Some(Turn::GivenUp),
+            _ => {}
+        }
         if self.looks.len() > BALANCE_LOOKS {
             self.looks.pop_front();
         }
         self.looks.push_back((now_ms, loads));
-        Decision { parts: self.parts.clone(), is_in_vain: self.is_in_vain }
+        Decision { parts: self.parts.clone(), is_in_vain: self.is_in_vain, order }
     }
 
     /// What was known does not count any more.
-    fn forget(&mut self) {
+    fn forget(&mut self) -> Order {
         self.looks.clear();
         (self.parts, self.astray) = (None, 0);
+        Order { moves: None, turn: self.levelling.forget().then_some(Turn::GivenUp) }
     }
 
     /// How many connections each has accepted since the last look.

@@ -55,7 +55,7 @@ use crate::{
     app::{Handle, Handler, guard::tell_panics_by_the_log},
     config::{Config, Endpoint},
     limits::DRAIN_OVERDUE_MS,
-    mesh::{Arrived, Carriage, Command, ControlSender, Heir, Left, Start},
+    mesh::{Arrived, Carriage, Command, ControlSender, Heir, Left, Moves, Start},
     model::ShardId,
     ring::Stash,
     storage::Writer,
@@ -295,6 +295,14 @@ impl Server {
     pub fn fail_shard(&self, shard: ShardId, failure: Failure) {
         if let Some(control) = self.controls.get(usize::from(shard.0)) {
             control.send(Command::Fail(failure));
+        }
+    }
+
+    /// Has so many live connections go from a shard to another, as far as they may: what `server.balance` does by itself, as a
+    /// drill. Does nothing when there are no such shards.
+    pub fn move_connections(&self, from: ShardId, to: ShardId, count: u32) {
+        if let Some(control) = self.controls.get(usize::from(from.0)).filter(|_| from != to) {
+            control.send(Command::Move(Moves { to, count }));
         }
     }
 

@@ -25,7 +25,10 @@ use std::{
 use socket2::{Domain, SockRef};
 use tracing::{error, info, warn};
 
-use super::{balance::Balance, steering::Steering};
+use super::{
+    balance::{Balance, Order, Turn},
+    steering::Steering,
+};
 use crate::{
     config::Balancing,
     limits::{SHARD_DISMISSED_MS, SHARD_SILENT_MS},
@@ -166,8 +169,33 @@ impl Pulses {
         let loads = self.shards.iter().zip((0..).map(ShardId));
         let loads: Vec<_> = loads.map(|(watched, id)| serves(id).then(|| watched.pulse.load())).collect();
         let now_ms = checked.duration_since(*self.begun.get_or_insert(checked)).as_millis() as u64;
-        let decision = self.balance.check(now_ms, &loads);
+        let decision = self.balance.check(now_ms, &loads, balancing == Balancing::Live);
         self.steering.obey(&decision, self.shards.iter().map(|watched| &*watched.pulse));
+        self.move_some(&decision.order);
+    }
+}
+
+impl Pulses {
+    /// Has live connections go from one shard to another.
+    fn move_some(&mut self, order: &Order) {
+        match order.turn {
+            Some(Turn::Begun) => {
+                info!("live connections go to shards with less to do from now on (server.balance)");
+            }
+            Some(Turn::Settled) => info!("the shards are level: no live connection goes to another any more"),
+            Some(Turn::GivenUp) => {
+                info!(
+                    "no live connection goes to another shard any more: it was of no use, or not all shards serve"
+                );
+            }
+            None => {}
+        }
+        for (shard, watched) in self.shards.iter().enumerate() {
+            let moves = order.moves.filter(|(from, _)| *from == shard).map(|(_, moves)| moves);
+            if moves.is_some() || order.turn.is_some() {
+                watched.pulse.order(moves);
+            }
+        }
     }
 }
 

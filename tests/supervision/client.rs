@@ -30,6 +30,11 @@ pub fn connect(server: &Server) -> TcpStream {
 /// One answer on a connection that stays.
 pub fn get(stream: &mut TcpStream, path: &str) -> String {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+    read_answer(stream)
+}
+
+/// The body of an answer, on a connection that stays.
+pub fn read_answer(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -15,8 +15,8 @@ use std::{
 use roadstead::{
     api::{self, ChannelServer},
     app::{
-        Answer, ChannelName, CloseReason, Context, Handler, Message, Peer, Reply, Request, Response, ShardId,
-        Verdict, socketio::Io,
+        Answer, ChannelName, CloseReason, Context, Handler, Message, Peer, Reply, Request, Response, Resumed,
+        ShardId, Verdict, socketio::Io,
     },
     config::Config,
     live::Live,
@@ -82,6 +82,26 @@ impl Handler for Teller {
 
     fn settings_changed(&mut self, cx: &mut Context<'_>, live: &Live) {
         self.server.settings_changed(cx, live);
+    }
+
+    fn travels(&self, peer: &Peer<'_>) -> bool {
+        self.server.travels(peer)
+    }
+
+    fn save(&self, peer: &Peer<'_>) -> Option<Vec<u8>> {
+        self.server.save(peer)
+    }
+
+    fn restore(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, resumed: &Resumed<'_>) -> Option<u32> {
+        self.server.restore(cx, peer, resumed)
+    }
+
+    fn is_levelled(&self) -> bool {
+        self.server.is_levelled()
+    }
+
+    fn moved(&mut self, peer: &Peer<'_>) {
+        self.server.moved(peer);
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {

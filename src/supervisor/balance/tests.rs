@@ -7,7 +7,7 @@ fn shards_that_are_even_leave_new_connections_to_the_kernel() {
     let mut balance = Balance::default();
     let mut parts = |clients: [u32; 2]| {
         let load = |clients| Some(Load { clients, ..Load::default() });
-        balance.check(0, &clients.map(load)).parts
+        balance.check(0, &clients.map(load), false).parts
     };
     assert_eq!(parts([4_030, 3_970]), None, "as by chance");
     let sent = parts([5_000, 3_000]).expect("uneven");
@@ -26,7 +26,7 @@ fn new_connections_that_never_come_where_they_are_sent_are_not_sent_any_more() {
             [Load { clients: 9_000, ..Load::default() }, Load { clients: 1_000, ..Load::default() }];
         let mut decision = Decision::default();
         for second in 0..10 {
-            decision = balance.check(second * 1000, &loads.map(Some));
+            decision = balance.check(second * 1000, &loads.map(Some), false);
             let [to_fuller, to_emptier] = if is_heard { [50, 250] } else { [250, 50] };
             loads[0].accepted += to_fuller;
             loads[1].accepted += to_emptier;
@@ -44,7 +44,8 @@ fn a_shard_that_has_too_much_to_do_gets_little_more_until_it_is_as_busy_as_the_o
             (0..2).for_each(|shard| busy_us[shard] += busy[shard] * 1000);
             let load = |busy_us| Load { clients: 100, accepted: 0, busy_us };
             let second_one = (!silent).then(|| load(busy_us[1]));
-            parts = balance.check(busy_us[0] / 1000 + second, &[Some(load(busy_us[0])), second_one]).parts;
+            parts =
+                balance.check(busy_us[0] / 1000 + second, &[Some(load(busy_us[0])), second_one], false).parts;
         }
         parts
     };
