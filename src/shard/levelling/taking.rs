@@ -131,7 +131,9 @@ impl Shard {
         self.lines.pause(index, Flags::PAUSED_AWAITING);
         let since_ms = self.now.monotonic_ms;
         self.levelling.taking.arrived.push(Newcomer { connection, number, since_ms, subscriptions });
-        match is_known {
+        // Whoever comes when clients are told to come back may be behind those that have been.
+        let may_stay = self.drain.is_none() || self.carries();
+        match is_known && may_stay {
             true => self.seat_newcomers(),
             false => self.close(index, CloseReason::GoingAway),
         }
