@@ -17,8 +17,8 @@ TITLE = """# Results
 
 Written by `bench/compare/run`, `bench/sidebyside/run`, `bench/lab/run`, `bench/state/measure`, `bench/state/durable`,
 `bench/state/stores/run`, `bench/tokens/measure`, `bench/compression/measure`, `bench/nodes/measure`,
-`bench/order/measure` and `bench/balance/measure`: every section names the command, the machine, the date and the commit it was measured at. Run the
-command again and the section is replaced.
+`bench/order/measure`, `bench/balance/measure` and `bench/upgrade/measure`: every section names the command, the machine,
+the date and the commit it was measured at. Run the command again and the section is replaced.
 """
 
 
