@@ -248,6 +248,16 @@ impl ChannelServer {
     }
 }
 
+impl ChannelServer {
+    /// Forgets what is known of a connection beside what it waits for.
+    fn forget_what_it_has(&mut self, connection: ConnectionId) {
+        self.in_flight.remove(&connection);
+        self.forget_held(connection);
+        self.allowed.end(connection);
+        self.dashboard.forget(connection);
+    }
+}
+
 impl Handler for ChannelServer {
     fn knows_key(&self, key: &[u8]) -> bool {
         self.access.keys.know(key)
@@ -365,7 +375,7 @@ impl Handler for ChannelServer {
         if let Some(Pending { question, .. }) = pending.filter(|pending| pending.wait.is_list()) {
             cx.withdraw(Ticket { connection: peer.connection, token: question });
         }
-        self.moved(peer);
+        self.forget_what_it_has(peer.connection);
     }
 
     fn is_levelled(&self) -> bool {
@@ -374,10 +384,7 @@ impl Handler for ChannelServer {
 
     fn moved(&mut self, peer: &Peer<'_>) {
         self.forget(peer.connection);
-        self.in_flight.remove(&peer.connection);
-        self.forget_held(peer.connection);
-        self.allowed.end(peer.connection);
-        self.dashboard.forget(peer.connection);
+        self.forget_what_it_has(peer.connection);
     }
 
     fn travels(&self, peer: &Peer<'_>) -> bool {

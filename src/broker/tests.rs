@@ -98,6 +98,17 @@ impl Rig {
         self.reply(format!("+{floor}\r\n"));
     }
 
+    /// One publication has been made, and two more have been asked for.
+    fn with_two_asked() -> Self {
+        let mut rig = Self::up(1);
+        rig.publish(0);
+        rig.reply(FIRST);
+        rig.publish(1);
+        rig.publish(2);
+        rig.published();
+        rig
+    }
+
     fn lose(&mut self) {
         self.link.handle_down(&Fault::Closed(None));
     }
@@ -310,12 +321,7 @@ fn a_stream_that_is_gone_or_new_is_begun_anew_with_what_was_refused_in_its_order
     for refused in
         ["_\r\n", "-ERR The ID specified in XADD is equal or smaller than the target stream top item\r\n"]
     {
-        let mut rig = Rig::up(1);
-        rig.publish(0);
-        rig.reply(FIRST);
-        rig.publish(1);
-        rig.publish(2);
-        rig.published();
+        let mut rig = Rig::with_two_asked();
         rig.reply(made(2));
         rig.sent();
         rig.publish(3);
@@ -390,12 +396,7 @@ fn what_the_server_refuses_is_refused_and_what_is_wrong_with_it_ends_the_connect
 #[test]
 fn what_a_server_refuses_that_takes_no_writes_waits_for_another_in_its_place() {
     let readonly = "-READONLY You can't write against a read only replica.\r\n";
-    let mut rig = Rig::up(1);
-    rig.publish(0);
-    rig.reply(FIRST);
-    rig.publish(1);
-    rig.publish(2);
-    rig.published();
+    let mut rig = Rig::with_two_asked();
     assert!(matches!(rig.try_reply(readonly), Err(Fault::Role(_))));
     rig.lose();
     assert!(matches!(rig.news()[..], [BrokerNews::Down(BrokerLoss::Closed)]), "nothing is told of it");

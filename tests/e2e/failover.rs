@@ -103,15 +103,34 @@ fn what_a_replica_does_not_have_is_told_of_when_it_takes_over() {
     }
 }
 
+/// A primary with another that can take its place, and two nodes that it leads, of which one has published what is followed on the
+/// other.
+struct Pair {
+    /// Where the other listens.
+    port: String,
+    old: Redis,
+    new: Redis,
+    leading: Leading,
+    nodes: [Server; 2],
+    follower: WebSocket,
+}
+
+impl Pair {
+    fn start() -> Self {
+        let port = free_port();
+        let (old, new) = (Redis::start(), Redis::with(&["--port", &port, "--bind", "127.0.0.1"]));
+        let leading = Leading::to(&old);
+        let nodes = leading.nodes();
+        let mut follower = follow(&nodes[1], "news");
+        publish(&nodes[0], "news", "before");
+        assert_eq!(follower.push()["data"], "before");
+        Self { port, old, new, leading, nodes, follower }
+    }
+}
+
 #[test]
 fn a_primary_that_is_demoted_is_left_for_the_one_that_takes_its_place() {
-    let port = free_port();
-    let (old, new) = (Redis::start(), Redis::with(&["--port", &port, "--bind", "127.0.0.1"]));
-    let leading = Leading::to(&old);
-    let [a, b] = leading.nodes();
-    let mut follower = follow(&b, "news");
-    publish(&a, "news", "before");
-    assert_eq!(follower.push()["data"], "before");
+    let Pair { port, old, new, leading, nodes: [a, b], mut follower } = Pair::start();
     let mut client = a.connect();
     old.ask(&["REPLICAOF", "127.0.0.1", &port]);
     // It is found out by whoever publishes, who is not told that it is made; and waits for another server in vain.
@@ -136,13 +155,7 @@ fn a_primary_that_is_demoted_is_left_for_the_one_that_takes_its_place() {
 
 #[test]
 fn what_a_demoted_primary_refuses_is_published_where_another_takes_its_place_in_time() {
-    let port = free_port();
-    let (old, new) = (Redis::start(), Redis::with(&["--port", &port, "--bind", "127.0.0.1"]));
-    let leading = Leading::to(&old);
-    let [a, b] = leading.nodes();
-    let mut follower = follow(&b, "news");
-    publish(&a, "news", "before");
-    assert_eq!(follower.push()["data"], "before");
+    let Pair { port, old, new, leading, nodes: [a, _b], mut follower } = Pair::start();
     let mut client = a.connect();
     leading.lead_to(&new);
     old.ask(&["REPLICAOF", "127.0.0.1", &port]);
