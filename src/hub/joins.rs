@@ -54,10 +54,17 @@ enum Slot {
     Resting(Join),
     /// Nobody waits any more; this owner still answers, and for a channel that is named here it may take its time.
     Cancelled(ShardId, Option<ChannelName>),
-    /// The channel's owner began anew, and has been asked to deliver to those who are seated here.
-    Rejoining(ChannelIndex),
-    /// It has been asked on behalf of those who are expected from another shard.
-    Newcomers(ChannelIndex),
+    /// The owner has been asked to deliver to those who have no join here.
+    Own(ChannelIndex, OnBehalf),
+}
+
+/// Of whom a shard asks an owner by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnBehalf {
+    /// Those who are seated, for the owner began anew.
+    Seated,
+    /// Those who are expected from another shard.
+    Newcomers,
 }
 
 impl Joins {
@@ -83,7 +90,7 @@ impl Joins {
     pub(super) fn waiting(&self, id: JoinId) -> &Join {
         match &self.slots[id as usize] {
             Slot::Waiting(join) | Slot::Resting(join) => join,
-            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) | Slot::Newcomers(_) => {
+            Slot::Free | Slot::Cancelled(..) | Slot::Own(..) => {
                 unreachable!("a seat names a join that is waited for")
             }
         }
@@ -93,9 +100,7 @@ impl Joins {
     pub(super) fn resting(&self, id: JoinId) -> Option<&Join> {
         match &self.slots[id as usize] {
             Slot::Resting(join) => Some(join).filter(|join| join.state != StateWanted::Yes),
-            Slot::Waiting(_) | Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) | Slot::Newcomers(_) => {
-                None
-            }
+            Slot::Waiting(_) | Slot::Free | Slot::Cancelled(..) | Slot::Own(..) => None,
         }
     }
 
@@ -104,7 +109,7 @@ impl Joins {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Waiting(join) if !join.is_told => Some(join),
             Slot::Waiting(_) | Slot::Resting(_) => None,
-            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) | Slot::Newcomers(_) => None,
+            Slot::Free | Slot::Cancelled(..) | Slot::Own(..) => None,
         })
     }
 
@@ -112,42 +117,26 @@ impl Joins {
     pub(super) fn all_asked(&self) -> impl Iterator<Item = &Join> {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Waiting(join) => Some(join),
-            Slot::Resting(_) | Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) | Slot::Newcomers(_) => {
-                None
-            }
+            Slot::Resting(_) | Slot::Free | Slot::Cancelled(..) | Slot::Own(..) => None,
         })
     }
 
-    /// Keeps a question on behalf of those who are seated already, and numbers it.
-    pub(super) fn begin_again(&mut self, channel: ChannelIndex) -> JoinId {
-        self.keep(Slot::Rejoining(channel))
+    /// Keeps a question on behalf of those who have no join, and numbers it.
+    pub(super) fn begin_own(&mut self, channel: ChannelIndex, whose: OnBehalf) -> JoinId {
+        self.keep(Slot::Own(channel, whose))
     }
 
     /// The owner answered such a question; `None` when it was of another kind.
-    pub(super) fn finish_again(&mut self, id: JoinId) -> Option<ChannelIndex> {
+    pub(super) fn finish_own(&mut self, id: JoinId) -> Option<(ChannelIndex, OnBehalf)> {
         let slot = self.slots.get_mut(id as usize)?;
-        let Slot::Rejoining(channel) = *slot else { return None };
+        let Slot::Own(channel, whose) = *slot else { return None };
         *slot = Slot::Free;
         self.free.push(id);
-        Some(channel)
-    }
-
-    /// Keeps a question on behalf of those who are expected from another shard, and numbers it.
-    pub(super) fn begin_for_newcomers(&mut self, channel: ChannelIndex) -> JoinId {
-        self.keep(Slot::Newcomers(channel))
-    }
-
-    /// The owner answered such a question; `None` when it was of another kind.
-    pub(super) fn finish_for_newcomers(&mut self, id: JoinId) -> Option<ChannelIndex> {
-        let slot = self.slots.get_mut(id as usize)?;
-        let Slot::Newcomers(channel) = *slot else { return None };
-        *slot = Slot::Free;
-        self.free.push(id);
-        Some(channel)
+        Some((channel, whose))
     }
 
     /// Nobody waits any longer for the answer to such a question, which will be thrown away.
-    pub(super) fn cancel_for_newcomers(&mut self, id: JoinId, owner: ShardId) {
+    pub(super) fn cancel_own(&mut self, id: JoinId, owner: ShardId) {
         self.slots[id as usize] = Slot::Cancelled(owner, None);
         self.cancelled += 1;
     }
@@ -163,7 +152,7 @@ impl Joins {
         for (slot, id) in self.slots.iter_mut().zip(0..) {
             match slot {
                 Slot::Cancelled(of, _) if *of == owner => self.cancelled -= 1,
-                Slot::Rejoining(channel) if is_its(*channel) => again.push(*channel),
+                Slot::Own(channel, OnBehalf::Seated) if is_its(*channel) => again.push(*channel),
                 _ => continue,
             }
             *slot = Slot::Free;
@@ -177,7 +166,7 @@ impl Joins {
         self.slots.iter().filter_map(move |slot| match slot {
             Slot::Waiting(join) | Slot::Resting(join) if join.channel == channel => Some(join),
             Slot::Waiting(_) | Slot::Resting(_) => None,
-            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) | Slot::Newcomers(_) => None,
+            Slot::Free | Slot::Cancelled(..) | Slot::Own(..) => None,
         })
     }
 
@@ -195,7 +184,7 @@ impl Joins {
                 self.resting -= 1;
                 self.free.push(id);
             }
-            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) | Slot::Newcomers(_) => {
+            Slot::Free | Slot::Cancelled(..) | Slot::Own(..) => {
                 unreachable!("a seat names a join that is waited for")
             }
         }
@@ -211,8 +200,7 @@ impl Joins {
                 self.resting += 1;
                 Some(join)
             }
-            Slot::Free | Slot::Resting(_) | Slot::Newcomers(_) => self.finish(id),
-            Slot::Cancelled(..) | Slot::Rejoining(_) => self.finish(id),
+            Slot::Free | Slot::Resting(_) | Slot::Cancelled(..) | Slot::Own(..) => self.finish(id),
         }
     }
 
@@ -246,7 +234,7 @@ impl Joins {
                 self.cancelled -= 1;
                 None
             }
-            Slot::Free | Slot::Resting(_) | Slot::Rejoining(_) | Slot::Newcomers(_) => None,
+            Slot::Free | Slot::Resting(_) | Slot::Own(..) => None,
         }
     }
 

@@ -13,7 +13,7 @@
 use super::{
     Hub, Output, SubscribeError,
     channel::{ChannelIndex, Role},
-    joins::Join,
+    joins::{Join, OnBehalf},
     membership::Member,
     name_hash::NameHasher,
 };
@@ -136,7 +136,7 @@ impl Hub {
         if self.channels[index].audience.is_empty() {
             return;
         }
-        let join = self.joins.begin_again(index);
+        let join = self.joins.begin_own(index, OnBehalf::Seated);
         self.channels[index].joins_pending += 1;
         self.ask_owner(owner, index, JoinAsked::NOTHING, join);
     }

@@ -21,6 +21,7 @@ use smallvec::SmallVec;
 use super::{
     Hub, Output,
     channel::{ChannelIndex, Role},
+    joins::OnBehalf,
     membership::Member,
     portions::cost,
 };
@@ -153,7 +154,7 @@ impl Hub {
         kept.newcomers += 1;
         self.channels[index].joins_pending += 1;
         if !is_known && kept.question.is_none() {
-            let question = self.joins.begin_for_newcomers(index);
+            let question = self.joins.begin_own(index, OnBehalf::Newcomers);
             kept.question = Some(question);
             self.ask_owner(owner, index, JoinAsked::NOTHING, question);
         }
@@ -230,7 +231,7 @@ impl Hub {
             self.newcomers.bytes -= kept.bytes;
             if let Some(question) = kept.question {
                 let owner = self.owner_of(&self.channels[index].name);
-                self.joins.cancel_for_newcomers(question, owner);
+                self.joins.cancel_own(question, owner);
             }
             self.leave_if_last(index);
         }

@@ -3,7 +3,7 @@
 use super::{
     Hub, Output, SubscribeError, Waiting,
     channel::{ChannelIndex, Role},
-    joins::Join,
+    joins::{Join, OnBehalf},
     membership::Member,
     reads::Read,
     seat::{Place, Seat},
@@ -267,11 +267,10 @@ impl Hub {
     }
 
     pub(super) fn handle_joined(&mut self, id: JoinId, result: Result<Welcome, PublishError>) {
-        if let Some(index) = self.joins.finish_again(id) {
-            return self.handle_joined_again(index, result);
-        }
-        if let Some(index) = self.joins.finish_for_newcomers(id) {
-            return self.handle_newcomers_joined(index, result);
+        match self.joins.finish_own(id) {
+            Some((index, OnBehalf::Seated)) => return self.handle_joined_again(index, result),
+            Some((index, OnBehalf::Newcomers)) => return self.handle_newcomers_joined(index, result),
+            None => {}
         }
         let result = match result {
             Ok(welcome) if !welcome.is_all() => return self.tell_part(id, welcome),
